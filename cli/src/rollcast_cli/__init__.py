@@ -1,0 +1,1 @@
+"""The command `rollcast`: everything on one machine, no Kubernetes."""

@@ -1,0 +1,137 @@
+"""Settings: frozen pydantic models, read once from a YAML file and the environment, errors in plain words."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rollcast_common.errors import ConfigError
+
+__all__ = ["Settings", "environment_overrides", "load_yaml", "merged", "parse_settings"]
+
+
+class _Yaml12Loader(yaml.SafeLoader):
+    """YAML as its version 1.2 reads it: `2022-08-19` is a string, `yes` and `on` are too."""
+
+
+_Yaml12Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, pattern)
+        for tag, pattern in resolvers
+        if tag not in ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:bool")
+    ]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Yaml12Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool",
+    re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"),
+    list("tTfF"),
+)
+
+
+class Settings(BaseModel):
+    """The base of every settings model: frozen, and an unknown name is an error, not silence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], *, source: str) -> Self:
+        return parse_settings(cls, values, source=source)
+
+
+SettingsT = TypeVar("SettingsT", bound=BaseModel)
+
+_SECRET_WORDS = ("password", "secret", "token", "key_pem", "credential")
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises ConfigError when the file is missing, unreadable, not YAML, or not a mapping at its top.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    try:
+        loaded = yaml.load(text, Loader=_Yaml12Loader)  # noqa: S506  # a SafeLoader subclass
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise ConfigError(f"{path}{where}: {problem}") from None
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path}: expected a mapping at the top, found {type(loaded).__name__}")
+    return loaded
+
+
+def parse_settings(model: type[SettingsT], values: Mapping[str, Any], *, source: str) -> SettingsT:
+    """Validate `values`; every complaint names the setting, what it was, and what it may be.
+
+    Raises ConfigError. Values of settings that look like secrets are never repeated.
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        raise ConfigError("; ".join(_complaints(error, values, source))) from None
+
+
+def _complaints(error: ValidationError, values: Mapping[str, Any], source: str) -> list[str]:
+    lines = []
+    for problem in error.errors(include_url=False, include_context=True):
+        path = [str(part) for part in problem["loc"]]
+        name = ".".join(path) or "(the whole)"
+        was = _value_at(values, problem["loc"])
+        kind = problem["type"]
+        if kind == "missing":
+            lines.append(f"{source}: {name} is missing")
+        elif kind == "extra_forbidden":
+            lines.append(f"{source}: {name} is not a setting here; check the spelling")
+        elif kind == "value_error":
+            lines.append(f"{source}: {name}: {problem['ctx']['error']}")
+        else:
+            shown = "" if any(word in name.lower() for word in _SECRET_WORDS) else f" was {was!r},"
+            wanted = problem["msg"].removeprefix("Input ")
+            lines.append(f"{source}: {name}{shown} {wanted}")
+    return lines
+
+
+def _value_at(values: Any, path: tuple[int | str, ...]) -> Any:
+    for part in path:
+        try:
+            values = values[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return values
+
+
+def environment_overrides(
+    names: Mapping[str, tuple[str, ...]], environ: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """A nested mapping of what the environment sets: `names` maps a variable to a path of settings."""
+    environ = os.environ if environ is None else environ
+    result: dict[str, Any] = {}
+    for variable, path in names.items():
+        if (value := environ.get(variable)) is not None:
+            place = result
+            for part in path[:-1]:
+                place = place.setdefault(part, {})
+            place[path[-1]] = value
+    return result
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` laid over `below`, mapping by mapping."""
+    result = dict(below)
+    for name, value in above.items():
+        old = result.get(name)
+        result[name] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result

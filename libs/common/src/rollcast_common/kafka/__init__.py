@@ -1,0 +1,30 @@
+"""Access to Kafka: parameters, clients, topics, and errors translated once, here at the edge."""
+
+from rollcast_common.kafka.clients import ErrorWatch, make_admin, make_consumer, make_producer, reach_broker
+from rollcast_common.kafka.errors import Verdict, classify, problem_from
+from rollcast_common.kafka.params import (
+    KafkaBrokerParams,
+    KafkaConsumerParams,
+    KafkaParams,
+    load_kafka_params,
+)
+from rollcast_common.kafka.topics import TopicNames, check_topics, create_topics, topic_specs
+
+__all__ = [
+    "ErrorWatch",
+    "KafkaBrokerParams",
+    "KafkaConsumerParams",
+    "KafkaParams",
+    "TopicNames",
+    "Verdict",
+    "check_topics",
+    "classify",
+    "create_topics",
+    "load_kafka_params",
+    "make_admin",
+    "make_consumer",
+    "make_producer",
+    "problem_from",
+    "reach_broker",
+    "topic_specs",
+]

@@ -1,0 +1,105 @@
+"""The topics: their names, how they are created, and the check at start that they are there."""
+
+import time
+from dataclasses import dataclass, field
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from rollcast_common.config import Settings
+from rollcast_common.errors import TopicMissing
+from rollcast_common.kafka.errors import problem_from
+
+__all__ = ["TopicNames", "TopicSpec", "check_topics", "create_topics", "topic_specs"]
+
+MAX_REQUEST_BYTES = 1_048_576
+MAX_DEAD_LETTER_BYTES = 8_388_608
+
+
+class TopicNames(Settings):
+    """What the topics are called here; `prefix` goes before each of them."""
+
+    prefix: str = ""
+    requests: str = "requests"
+    app_messages: str = "app_messages"
+    dead_letters: str = "dead_letters"
+    train: str = "train"
+
+    def full(self, name: str) -> str:
+        """The name on the broker of the topic that Rollcast calls `name`."""
+        return f"{self.prefix}{getattr(self, name)}"
+
+    def all_full(self) -> list[str]:
+        return [self.full(name) for name in type(self).model_fields if name != "prefix"]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    name: str
+    partitions: int
+    config: dict[str, str] = field(default_factory=dict)
+
+
+def topic_specs(names: TopicNames, *, partitions: int) -> list[TopicSpec]:
+    """Every topic with `partitions` partitions where order is per key, and one where it is total."""
+    return [
+        TopicSpec(names.full("requests"), partitions, {"max.message.bytes": str(MAX_REQUEST_BYTES)}),
+        # A prediction carries its request, so it may be larger.
+        TopicSpec(names.full("app_messages"), partitions, {"max.message.bytes": str(2 * MAX_REQUEST_BYTES)}),
+        TopicSpec(names.full("dead_letters"), partitions, {"max.message.bytes": str(MAX_DEAD_LETTER_BYTES)}),
+        TopicSpec(names.full("train"), 1, {"retention.ms": "-1"}),
+    ]
+
+
+def create_topics(
+    admin: AdminClient,
+    specs: list[TopicSpec],
+    *,
+    replication: int,
+    servers: str,
+    timeout_seconds: float = 30.0,
+) -> dict[str, bool]:
+    """Create what is missing. The result says of each topic whether it was created (else it was there).
+
+    A broker's port opens a moment before topics can be created, so a refusal that may pass is tried again.
+    Raises KafkaProblem.
+    """
+    result: dict[str, bool] = {}
+    deadline = time.monotonic() + timeout_seconds
+    todo = list(specs)
+    while todo:
+        futures = admin.create_topics(
+            [NewTopic(s.name, s.partitions, replication, config=s.config) for s in todo], request_timeout=10
+        )
+        again = []
+        for spec in todo:
+            try:
+                futures[spec.name].result()
+                result[spec.name] = True
+            except KafkaException as error:
+                cause: KafkaError = error.args[0]
+                if cause.code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                    result[spec.name] = result.get(spec.name, False)
+                elif cause.retriable() and time.monotonic() < deadline:
+                    again.append(spec)
+                else:
+                    raise problem_from(cause, f"creating topic {spec.name}", servers) from None
+        todo = again
+        if todo:
+            time.sleep(0.1)
+    return result
+
+
+def check_topics(admin: AdminClient, wanted: list[str], *, servers: str, timeout_seconds: float = 10.0) -> None:
+    """Raises TopicMissing naming every topic that is not there, KafkaProblem when the broker does not say."""
+    try:
+        present = admin.list_topics(timeout=timeout_seconds).topics
+    except KafkaException as error:
+        raise problem_from(error.args[0], "listing topics", servers) from None
+    missing = [name for name in wanted if name not in present]
+    if missing:
+        raise TopicMissing(
+            f"Kafka at {servers}: no topic {', '.join(missing)}; create with `rollcast topics create`, "
+            "or set the names under `topics:` in kafka_config.yaml"
+        )

@@ -1,0 +1,99 @@
+"""Model files: written as skops, read with our own list of types, never trusting the file's word."""
+
+import re
+import warnings
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import sklearn
+import skops.io
+from sklearn.exceptions import InconsistentVersionWarning
+from skops.io.exceptions import UntrustedTypesFoundException
+
+from rollcast_common.contracts import ArtifactFormat
+from rollcast_common.errors import UntrustedArtifact, UnusableModel, VersionMismatch
+from rollcast_common.models.allow_list import TRUSTED_TYPES
+
+__all__ = ["check_sklearn_version", "load_model", "save_model"]
+
+
+def save_model(model: Any, path: Path) -> None:
+    skops.io.dump(model, path, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
+
+
+def load_model(
+    path: Path,
+    artifact_format: ArtifactFormat,
+    *,
+    allow_pickle: bool = False,
+    trusted_types: Iterable[str] = (),
+) -> Any:
+    """The object in a model file.
+
+    `trusted_types` are those of the installation, beyond ours. `allow_pickle` lets a pickle run whatever
+    code it holds: only for files that someone vouches for.
+    Raises UntrustedArtifact, UnusableModel (broken file) or VersionMismatch.
+    """
+    if artifact_format == "pickle" and not allow_pickle:
+        raise UntrustedArtifact(
+            f"{path.name}: a pickle can run any code when it is loaded, and is not allowed here; "
+            "save with skops.io.dump, or allow pickles for this installation and this model"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InconsistentVersionWarning)
+        try:
+            if artifact_format == "pickle":
+                return _load_pickle(path)
+            return _load_skops(path, TRUSTED_TYPES | set(trusted_types))
+        except InconsistentVersionWarning as mismatch:
+            check_sklearn_version(mismatch.original_sklearn_version, path.name)
+    with warnings.catch_warnings():  # another patch release of the same minor: scikit-learn keeps these compatible
+        warnings.simplefilter("ignore", InconsistentVersionWarning)
+        if artifact_format == "pickle":
+            return _load_pickle(path)
+        return _load_skops(path, TRUSTED_TYPES | set(trusted_types))
+
+
+def check_sklearn_version(made_with: str, what: str) -> None:
+    """Raises VersionMismatch unless `made_with` is this scikit-learn's minor."""
+    here = sklearn.__version__
+    if _minor(made_with) != _minor(here):
+        raise VersionMismatch(
+            f"{what}: made with scikit-learn {made_with}, this predictor has {here}; "
+            "train it again with this minor, or serve it with an image for that one"
+        )
+
+
+def _minor(version: str) -> str:
+    found = re.match(r"\d+\.\d+", version)
+    return found.group() if found else version
+
+
+def _load_skops(path: Path, trusted: set[str] | frozenset[str]) -> Any:
+    if not zipfile.is_zipfile(path):
+        raise UnusableModel(f"{path.name}: not a skops file; save the model with skops.io.dump")
+    try:
+        return skops.io.load(path, trusted=sorted(trusted))
+    except UntrustedTypesFoundException as error:
+        untrusted = sorted(set(skops.io.get_untrusted_types(file=path)) - trusted)
+        raise UntrustedArtifact(
+            f"{path.name}: holds types that are not trusted here: {', '.join(untrusted) or error}; "
+            "if they are yours, add them to trusted_types"
+        ) from None
+    except InconsistentVersionWarning:
+        raise
+    except Exception as error:  # a broken file may raise anything
+        raise UnusableModel(f"{path.name}: cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _load_pickle(path: Path) -> Any:
+    import joblib  # reads its own files and plain pickles alike
+
+    try:
+        return joblib.load(path)
+    except InconsistentVersionWarning:
+        raise
+    except Exception as error:  # a broken file may raise anything
+        raise UnusableModel(f"{path.name}: cannot be read: {type(error).__name__}: {error}") from error
