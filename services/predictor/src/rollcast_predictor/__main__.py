@@ -1,0 +1,131 @@
+"""The command `rollcast-predictor`."""
+
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from rollcast_common.artifacts import load_s3_params
+from rollcast_common.errors import RollcastError
+from rollcast_common.kafka import load_kafka_params
+from rollcast_common.logs import LogFormat, configure_logs
+from rollcast_predictor.settings import PredictorSettings, default_cache_dir
+from rollcast_predictor.slot import run_slot
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Scores the stream of a model's requests: exactly once, and swaps the model between two batches.",
+)
+
+
+@app.callback()
+def _commands() -> None:
+    """Keeps `run` a command of its own, also while it is the only one."""
+
+
+@app.command()
+def run(
+    model: Annotated[str, typer.Option(envvar="ROLLCAST_MODEL", help="Name of the model to serve.")],
+    ordinal: Annotated[
+        int, typer.Option(envvar="ROLLCAST_ORDINAL", min=0, help="This slot's number among the model's slots.")
+    ] = 0,
+    installation: Annotated[str, typer.Option(envvar="ROLLCAST_INSTALLATION")] = "local",
+    namespace: Annotated[str, typer.Option(envvar="ROLLCAST_NAMESPACE")] = "default",
+    kafka_config: Annotated[
+        Path | None,
+        typer.Option(envvar="ROLLCAST_KAFKA_CONFIG", help="kafka_config.yaml; ROLLCAST_KAFKA_… variables override it."),
+    ] = None,
+    s3_config: Annotated[
+        Path | None,
+        typer.Option(envvar="ROLLCAST_S3_CONFIG", help="s3_config.yaml; ROLLCAST_S3_… variables override it."),
+    ] = None,
+    guarantee: Annotated[
+        str,
+        typer.Option(
+            envvar="ROLLCAST_GUARANTEE", help="exactly_once; at_least_once only on a broker without transactions."
+        ),
+    ] = "exactly_once",
+    batch_rows: Annotated[int, typer.Option(envvar="ROLLCAST_BATCH_ROWS", help="Most rows in a transaction.")] = 2000,
+    batch_deadline_seconds: Annotated[
+        float, typer.Option(envvar="ROLLCAST_BATCH_DEADLINE_SECONDS", help="A model that takes longer is restarted.")
+    ] = 5.0,
+    max_request_bytes: Annotated[
+        int, typer.Option(envvar="ROLLCAST_MAX_REQUEST_BYTES", help="Larger requests become dead letters.")
+    ] = 1_048_576,
+    include_features: Annotated[
+        bool,
+        typer.Option("--features/--no-features", envvar="ROLLCAST_FEATURES", help="Let predictions carry features."),
+    ] = True,
+    host_memory_bytes: Annotated[
+        int | None, typer.Option(envvar="ROLLCAST_HOST_MEMORY_BYTES", help="Most memory that a model may take.")
+    ] = None,
+    allow_pickle: Annotated[
+        bool,
+        typer.Option(
+            "--allow-pickle", envvar="ROLLCAST_ALLOW_PICKLE", help="DANGER: a pickle runs any code when it is loaded."
+        ),
+    ] = False,
+    trusted_type: Annotated[
+        list[str] | None,
+        typer.Option(envvar="ROLLCAST_TRUSTED_TYPES", help="A type of yours that a skops file may hold; repeatable."),
+    ] = None,
+    cache_dir: Annotated[
+        Path | None, typer.Option(envvar="ROLLCAST_CACHE_DIR", help="Where model files are kept; default ~/.cache.")
+    ] = None,
+    metrics_host: Annotated[str, typer.Option(envvar="ROLLCAST_METRICS_HOST")] = "127.0.0.1",
+    metrics_port: Annotated[
+        int, typer.Option(envvar="ROLLCAST_METRICS_PORT", help="/metrics, /healthz, /readyz; 0 takes a free port.")
+    ] = 9108,
+    log_format: Annotated[str, typer.Option(envvar="ROLLCAST_LOG_FORMAT", help="json or console.")] = "json",
+    log_level: Annotated[str, typer.Option(envvar="ROLLCAST_LOG_LEVEL")] = "info",
+) -> None:
+    """Run one predictor slot until SIGTERM or Ctrl-C; what was begun is committed first.
+
+    It waits for a model on topic `train`, then reads `requests` and writes `app_messages` and
+    `dead_letters`. Example:
+
+        ROLLCAST_KAFKA_SERVERS=localhost:9092 ROLLCAST_S3_BUCKET=models rollcast-predictor run --model wine-price
+    """
+    fmt: LogFormat = "console" if log_format == "console" else "json"
+    configure_logs("predictor", fmt=fmt, level=log_level)
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    try:
+        settings = PredictorSettings.from_mapping(
+            {
+                "model": model,
+                "ordinal": ordinal,
+                "installation": installation,
+                "namespace": namespace,
+                "guarantee": guarantee,
+                "batch_rows": batch_rows,
+                "batch_deadline_seconds": batch_deadline_seconds,
+                "max_request_bytes": max_request_bytes,
+                "include_features": include_features,
+                "host_memory_bytes": host_memory_bytes,
+                "allow_pickle": allow_pickle,
+                "trusted_types": tuple(trusted_type or ()),
+                "cache_dir": cache_dir or default_cache_dir(),
+                "metrics_host": metrics_host,
+                "metrics_port": metrics_port,
+            },
+            source="command line and environment",
+        )
+        structlog.contextvars.bind_contextvars(slot=settings.slot)
+        run_slot(settings, load_kafka_params(kafka_config), load_s3_params(s3_config), stopping)
+    except RollcastError as error:
+        structlog.get_logger().error("predictor stopped", problem=str(error), kind=type(error).__name__)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    app()

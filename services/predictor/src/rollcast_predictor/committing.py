@@ -1,0 +1,203 @@
+"""How a batch becomes real: outputs and offsets together, or at least outputs before offsets."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from rollcast_common.errors import RollcastError
+from rollcast_common.kafka import ErrorWatch, KafkaParams, Verdict, classify, make_producer, problem_from
+from rollcast_predictor.batch import Batch
+from rollcast_predictor.outputs import Output
+
+__all__ = ["AtLeastOnceCommitter", "BatchAborted", "Committer", "OutputsRefused", "TransactionalCommitter"]
+
+_log = structlog.get_logger()
+
+_MAX_MESSAGE_BYTES = 16 << 20
+
+_TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE)
+
+_PRODUCER_SETTINGS: dict[str, str | int | float | bool] = {
+    "acks": "all",
+    # The commit flushes; until then more rows may join a request.
+    "linger.ms": 5,
+    "message.max.bytes": _MAX_MESSAGE_BYTES,
+    "queue.buffering.max.messages": 500_000,
+    "delivery.report.only.error": True,
+    # A retried send_offsets would otherwise wait 100 ms, longer than most batches take.
+    "retry.backoff.ms": 5,
+}
+
+
+class BatchAborted(RollcastError):
+    """Nothing of the batch happened; read it again."""
+
+
+class OutputsRefused(RollcastError):
+    """Kafka will not take these rows' outputs as they are (row → why), and never will.
+
+    `rest_is_out` says whether the other outputs of the batch can be read already.
+    """
+
+    def __init__(self, rows: dict[int, str], *, rest_is_out: bool) -> None:
+        super().__init__(f"Kafka refused the outputs of {len(rows)} rows")
+        self.rows = rows
+        self.rest_is_out = rest_is_out
+
+
+class Committer(Protocol):
+    def start(self) -> None: ...
+
+    def commit(self, batch: Batch, outputs: list[Output]) -> None:
+        """Raises BatchAborted or OutputsRefused; and KafkaProblem: then this process ends."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class _Producing:
+    """What both ways share: producing outputs and remembering which ones Kafka refused."""
+
+    def __init__(self, params: KafkaParams, *, client_id: str, settings: dict[str, str | int | float | bool]) -> None:
+        self._servers = params.broker.servers
+        self.watch = ErrorWatch(self._servers)
+        self.producer: Producer = make_producer(
+            params, self.watch, client_id=client_id, settings=_PRODUCER_SETTINGS | settings
+        )
+        self._failed: list[tuple[KafkaError, bytes | None]] = []
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._failed.append((error, message.value()))
+
+    def produce_all(self, outputs: list[Output]) -> dict[int, str]:
+        """Hand everything to the client. The result names rows that it refused at once."""
+        self._failed = []
+        refused: dict[int, str] = {}
+        produce = self.producer.produce
+        delivered = self._delivered
+        for output in outputs:
+            while True:
+                try:
+                    produce(output.topic, output.value, output.key, headers=output.headers or [], on_delivery=delivered)
+                except BufferError:
+                    self.producer.poll(0.1)
+                    self.watch.check("producing")
+                except KafkaException as error:
+                    cause: KafkaError = error.args[0]
+                    if cause.code() not in _TOO_LARGE:
+                        raise
+                    refused[output.row] = cause.str()
+                    break
+                else:
+                    break
+        return refused
+
+    def refused_rows(self, outputs: list[Output]) -> dict[int, str]:
+        """Rows that a broker refused, found again by their value: predictions differ by their ids."""
+        too_large = {value: error.str() for error, value in self._failed if error.code() in _TOO_LARGE}
+        return {output.row: too_large[output.value] for output in outputs if output.value in too_large}
+
+    def first_failure(self) -> KafkaError | None:
+        return self._failed[0][0] if self._failed else None
+
+
+class TransactionalCommitter:
+    """Exactly once: outputs, dead letters and consumed offsets in one transaction.
+
+    The transactional id is the slot's, so a restarted slot aborts what its predecessor left open.
+    """
+
+    def __init__(self, params: KafkaParams, *, slot: str) -> None:
+        self._servers = params.broker.servers
+        self._producing = _Producing(
+            params, client_id=slot, settings={"transactional.id": slot, "transaction.timeout.ms": 10_000}
+        )
+        self._producer = self._producing.producer
+
+    def start(self) -> None:
+        doing = "starting transactions"
+        try:
+            self._until_done(doing, lambda: self._producer.init_transactions(30))
+        except KafkaException as error:
+            raise problem_from(error.args[0], doing, self._servers) from None
+
+    def commit(self, batch: Batch, outputs: list[Output]) -> None:
+        offsets = [TopicPartition(topic, number, offset) for (topic, number), offset in batch.next_offsets().items()]
+        try:
+            self._producer.begin_transaction()
+            refused = self._producing.produce_all(outputs)
+            if refused:
+                self._abort()
+                raise OutputsRefused(refused, rest_is_out=False)
+            self._until_done(
+                "sending offsets",
+                lambda: self._producer.send_offsets_to_transaction(offsets, batch.group_metadata),
+            )
+            self._until_done("committing", self._producer.commit_transaction)
+        except KafkaException as error:
+            cause: KafkaError = error.args[0]
+            if classify(cause) is Verdict.ABORT:
+                self._abort()
+                if refused := self._producing.refused_rows(outputs):
+                    raise OutputsRefused(refused, rest_is_out=False) from None
+                raise BatchAborted(cause.str()) from None
+            # The transaction's error may only be a consequence; the delivery report has the cause.
+            raise problem_from(self._producing.first_failure() or cause, "committing a batch", self._servers) from None
+
+    def _abort(self) -> None:
+        try:
+            self._until_done("aborting", self._producer.abort_transaction)
+        except KafkaException as error:
+            raise problem_from(error.args[0], "aborting a transaction", self._servers) from None
+
+    def _until_done(self, doing: str, call: Callable[[], Any]) -> None:
+        """The same call with the same arguments, as long as the client says that this may help."""
+        while True:
+            try:
+                call()
+            except KafkaException as error:
+                if classify(error.args[0]) is not Verdict.RETRY:
+                    raise
+                self._producing.watch.check(doing)
+                _log.warning("kafka call is tried again", doing=doing, error=error.args[0].str())
+            else:
+                return
+
+    def close(self) -> None:
+        """An open transaction was aborted or committed before; nothing is left to flush."""
+
+
+class AtLeastOnceCommitter:
+    """For brokers without transactions: outputs are acknowledged before offsets are committed."""
+
+    def __init__(self, params: KafkaParams, consumer: Consumer, *, slot: str) -> None:
+        self._servers = params.broker.servers
+        self._consumer = consumer
+        self._producing = _Producing(params, client_id=slot, settings={"delivery.timeout.ms": 30_000})
+
+    def start(self) -> None: ...
+
+    def commit(self, batch: Batch, outputs: list[Output]) -> None:
+        refused = self._producing.produce_all(outputs)
+        while self._producing.producer.flush(5) > 0:
+            self._producing.watch.check("producing")
+        refused |= self._producing.refused_rows(outputs)
+        if refused:
+            raise OutputsRefused(refused, rest_is_out=True)
+        if (failure := self._producing.first_failure()) is not None:
+            raise problem_from(failure, "producing", self._servers)
+        offsets = [TopicPartition(topic, number, offset) for (topic, number), offset in batch.next_offsets().items()]
+        try:
+            self._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            cause: KafkaError = error.args[0]
+            if classify(cause) is Verdict.FATAL and not cause.retriable() and cause.fatal():
+                raise problem_from(cause, "committing offsets", self._servers) from None
+            # The next commit covers this one; a rebalance in between may double these rows: at least once.
+            _log.warning("offsets not committed", error=cause.str())
+
+    def close(self) -> None:
+        self._producing.producer.flush(10)

@@ -1,0 +1,104 @@
+"""A model host: a process that holds one model and turns raw rows into encoded results.
+
+It is started by its streamer with one end of a socket pair and nothing else: no Kafka, no S3, no
+credentials. Whatever the model does in here, raise, hang, leak, crash, the stream goes on.
+"""
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from rollcast_common.errors import RollcastError
+from rollcast_predictor.wire import Channel, ChannelClosed, Loaded, LoadModel, Refused, ScoreBatch, Scored
+
+if TYPE_CHECKING:
+    from rollcast_common.models.scoring import Scorer
+
+__all__ = ["main"]
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(arguments: list[str]) -> None:
+    """`python -m rollcast_predictor.host FD MEMORY_BYTES`: serve the streamer at file descriptor FD."""
+    file_descriptor, memory_bytes = int(arguments[0]), int(arguments[1])
+    _die_with_parent()
+    # The streamer decides when a host ends; a Ctrl-C at the terminal is for it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if memory_bytes:
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    # What a model warns about is no reason to fail a row, and no line per batch.
+    warnings.simplefilter("ignore")
+    channel = Channel(socket.socket(fileno=file_descriptor))
+    with contextlib.suppress(ChannelClosed):
+        _serve(channel)
+
+
+def _serve(channel: Channel) -> None:
+    order = channel.receive(msgspec.msgpack.Decoder(LoadModel))
+    try:
+        answer, scorer = _load(order)
+    except RollcastError as error:
+        channel.send(Refused(type(error).__name__, str(error)))
+        return
+    except MemoryError:
+        channel.send(Refused("UnusableModel", f"{order.name}: does not fit into the host's memory limit"))
+        return
+    channel.send(answer)
+    decoder = msgspec.msgpack.Decoder(ScoreBatch)
+    while True:
+        batch = channel.receive(decoder)
+        scored = scorer.score(batch.values)
+        errors = [(index, str(error.reason), error.message) for index, error in scored.errors.items()]
+        channel.send(Scored(batch.sequence, scored.results, errors))
+
+
+def _load(order: LoadModel) -> "tuple[Loaded, Scorer]":
+    # Here, not at the top: the process says who it is before it spends a second on scikit-learn.
+    from rollcast_common.models.card import decode_card
+    from rollcast_common.models.files import check_sklearn_version, load_model
+    from rollcast_common.models.scoring import Scorer, check_golden_rows
+
+    started = time.monotonic()
+    card = None
+    if order.card_path is not None:
+        card = decode_card(Path(order.card_path).read_bytes(), source=order.name)
+        if made_with := card.libraries.get("scikit-learn"):
+            check_sklearn_version(made_with, order.name)
+    model = load_model(
+        Path(order.path), order.format, allow_pickle=order.allow_pickle, trusted_types=order.trusted_types
+    )
+    loaded = time.monotonic()
+    scorer = Scorer(model, card.input if card else None)
+    golden = list(card.golden_rows) if card else []
+    if golden:
+        check_golden_rows(scorer, golden)
+        rows = [bytes(row.row) for row in golden]
+        scorer.score((rows * (order.warm_rows // len(rows) + 1))[: order.warm_rows])
+    else:
+        scorer.score([b"{}"])
+    estimator = type(model).__name__
+    return Loaded(estimator, loaded - started, time.monotonic() - loaded, len(golden)), scorer
+
+
+def _die_with_parent() -> None:
+    """A hanging model would never notice that its streamer is gone; the kernel does. Linux only."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before the call
+            sys.exit(1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

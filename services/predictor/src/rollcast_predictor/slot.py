@@ -1,0 +1,182 @@
+"""One predictor slot, put together: orders, loader, Kafka clients, the loop, and what it shows the outside."""
+
+import threading
+import time
+from contextlib import ExitStack
+
+import structlog
+from confluent_kafka import Consumer
+from prometheus_client import CollectorRegistry
+
+from rollcast_common.artifacts import ArtifactStore, S3Params
+from rollcast_common.endpoint import Endpoint, Health
+from rollcast_common.errors import RollcastError
+from rollcast_common.kafka import (
+    ErrorWatch,
+    KafkaParams,
+    check_topics,
+    make_admin,
+    make_consumer,
+    reach_broker,
+)
+from rollcast_predictor.committing import AtLeastOnceCommitter, Committer, TransactionalCommitter
+from rollcast_predictor.metrics import PredictorMetrics
+from rollcast_predictor.model_cache import ModelCache
+from rollcast_predictor.model_loader import ModelLoader
+from rollcast_predictor.served_model import ServedModel
+from rollcast_predictor.settings import PredictorSettings
+from rollcast_predictor.streamer import Streamer
+from rollcast_predictor.train_orders import TrainOrders
+
+__all__ = ["run_slot"]
+
+_log = structlog.get_logger()
+
+_STALLED_AFTER_SECONDS = 60.0
+
+
+class _State:
+    """What the probes are told; written by the slot, read by the endpoint's threads."""
+
+    def __init__(self, settings: PredictorSettings) -> None:
+        self._settings = settings
+        self.streamer: Streamer | None = None
+        self.loader: ModelLoader | None = None
+
+    def health(self) -> Health:
+        detail: dict[str, object] = {
+            "slot": self._settings.slot,
+            "model": self._settings.model,
+            "version": None,
+            "sha256": None,
+            "generation": None,
+            "partitions": 0,
+            "problem": self.loader.last_problem if self.loader else None,
+        }
+        streamer = self.streamer
+        if streamer is None:
+            return Health(alive=True, ready=False, detail=detail)
+        model = streamer.model
+        detail |= {
+            "version": model.order.version,
+            "sha256": model.sha256,
+            "generation": model.order.generation,
+            "partitions": streamer.owned_partitions,
+            "host_pid": model.host.pid,
+        }
+        # A batch may break its host row by row; the loop ticks at every row.
+        longest = max(_STALLED_AFTER_SECONDS, 3 * self._settings.batch_deadline_seconds)
+        alive = time.monotonic() - streamer.ticked_at < longest
+        return Health(alive=alive, ready=alive, detail=detail)
+
+
+def run_slot(settings: PredictorSettings, kafka: KafkaParams, s3: S3Params, stopping: threading.Event) -> None:
+    """Serve until `stopping` is set, then commit what was begun and return.
+
+    Raises RollcastError for what an operator must mend: settings, Kafka, a model host that cannot be had.
+    """
+    registry = CollectorRegistry()
+    metrics = PredictorMetrics(registry)
+    state = _State(settings)
+    with ExitStack() as stack:
+        endpoint = stack.enter_context(Endpoint(settings.metrics_host, settings.metrics_port, registry, state.health))
+        _log.info(
+            "predictor starting",
+            slot=settings.slot,
+            guarantee=settings.guarantee,
+            servers=kafka.broker.servers,
+            metrics_port=endpoint.port,
+        )
+        _check_kafka(kafka, settings)
+        orders = stack.enter_context(
+            TrainOrders(kafka, model=settings.model, bucket=s3.bucket, client_id=settings.slot)
+        )
+        cache = ModelCache(settings.cache_dir, ArtifactStore(s3), keep=settings.cache_models)
+        loader = stack.enter_context(ModelLoader(orders, cache, settings, metrics))
+        state.loader = loader
+        model = _first_model(loader, orders, stopping)
+        if model is None:
+            return
+        stack.callback(model.host.close)
+        watch = ErrorWatch(kafka.broker.servers)
+        consumer = _make_consumer(kafka, watch, settings)
+        stack.callback(consumer.close)
+        committer: Committer = (
+            TransactionalCommitter(kafka, slot=settings.slot)
+            if settings.guarantee == "exactly_once"
+            else AtLeastOnceCommitter(kafka, consumer, slot=settings.slot)
+        )
+        stack.callback(committer.close)
+        committer.start()
+
+        def next_model() -> ServedModel | None:
+            _check_threads(loader, orders)
+            return loader.take_ready()
+
+        state.streamer = Streamer(
+            settings=settings,
+            consumer=consumer,
+            watch=watch,
+            committer=committer,
+            topics=kafka.topics,
+            servers=kafka.broker.servers,
+            metrics=metrics,
+            model=model,
+            next_model=next_model,
+            stopping=stopping,
+        )
+        _log.info("serving", model=settings.model, version=model.order.version, sha256=model.sha256)
+        state.streamer.run()
+        _log.info("drained", slot=settings.slot)
+
+
+def _check_kafka(kafka: KafkaParams, settings: PredictorSettings) -> None:
+    """What is wrong from the start is said at the start, in one line."""
+    reach_broker(kafka, client_id=settings.slot, timeout_seconds=settings.startup_timeout_seconds)
+    admin = make_admin(kafka, ErrorWatch(kafka.broker.servers), client_id=settings.slot)
+    wanted = [kafka.topics.full(name) for name in ("requests", "app_messages", "dead_letters", "train")]
+    check_topics(admin, wanted, servers=kafka.broker.servers)
+
+
+def _make_consumer(kafka: KafkaParams, watch: ErrorWatch, settings: PredictorSettings) -> Consumer:
+    """A static member: restarted within the session timeout it takes its partitions back at once."""
+    session_ms = int(settings.session_timeout_seconds * 1000)
+    return make_consumer(
+        kafka,
+        watch,
+        client_id=settings.slot,
+        group_id=kafka.consumer.group_id or settings.identity.consumer_group,
+        settings={
+            "group.instance.id": settings.slot,
+            "partition.assignment.strategy": "cooperative-sticky",
+            "session.timeout.ms": session_ms,
+            "heartbeat.interval.ms": max(1, session_ms // 6),
+            # Millions may wait in the topic; this much of them waits in memory.
+            "queued.max.messages.kbytes": 65_536,
+            "queued.min.messages": 20_000,
+            "fetch.wait.max.ms": 10,
+            "enable.partition.eof": False,
+        },
+    )
+
+
+def _first_model(loader: ModelLoader, orders: TrainOrders, stopping: threading.Event) -> ServedModel | None:
+    """Wait for a model: without one there is no use in owning partitions."""
+    said = False
+    while not stopping.is_set():
+        _check_threads(loader, orders)
+        if (model := loader.take_ready()) is not None:
+            return model
+        if not said and loader.idle:
+            said = True
+            _log.info("waiting for a model to be announced on topic train")
+        stopping.wait(0.02)
+    return None
+
+
+def _check_threads(loader: ModelLoader, orders: TrainOrders) -> None:
+    """A background thread that has ended takes the process with it: a slot that cannot swap is not a slot."""
+    if orders.problem is not None:
+        raise orders.problem
+    if loader.failure is not None:
+        raise RollcastError(f"model loader: {loader.failure!r}") from loader.failure
