@@ -43,6 +43,9 @@ _ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
     "ROLLCAST_S3_SECRET_ACCESS_KEY": ("secret_access_key",),
 }
 
+# The last is versitygw's word for an unknown access key.
+_DENIED = ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "Forbidden", "XAdminUserNotFound")
+
 
 class S3Params(Settings):
     """Where model files lie. Without keys here, boto3 finds its own (environment, profile, IRSA)."""
@@ -143,7 +146,8 @@ class ArtifactStore:
     def check_bucket(self) -> None:
         """Raises StoreUnavailable, StoreDenied or StoreProblem (no such bucket) before any work is done."""
         try:
-            self._client.head_bucket(Bucket=self.bucket)
+            # Needs the same permission as HEAD, whose answer has no body to tell a wrong key from a missing bucket.
+            self._client.list_objects_v2(Bucket=self.bucket, MaxKeys=1)
         except (ClientError, BotoCoreError) as error:
             raise self._problem(error, "looking for bucket", self.bucket) from None
 
@@ -223,13 +227,13 @@ class ArtifactStore:
     def _problem(self, error: Exception, doing: str, what: str) -> RollcastError:
         if isinstance(error, ClientError):
             code = error.response["Error"]["Code"]
-            if code == "NoSuchBucket" or (code == "404" and doing == "looking for bucket"):
+            if code == "NoSuchBucket":
                 return StoreProblem(
                     f"{self._where}: {doing} {what}: no such bucket; create it or set ROLLCAST_S3_BUCKET"
                 )
             if code in ("NoSuchKey", "404", "NoSuchVersion"):
                 return ArtifactNotFound(f"{self._where}: {what}: no such object; was it uploaded?")
-            if code in ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "Forbidden"):
+            if code in _DENIED:
                 return StoreDenied(f"{self._where}: {doing} {what}: denied ({code}); check the access keys")
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             text = f"{self._where}: {doing} {what}: {code}: {error.response['Error'].get('Message', '')}"
