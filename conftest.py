@@ -1,0 +1,44 @@
+"""What every test may use: the servers of tests/env as fixtures, and the real wine data set where it is."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).parent
+# Tests are imported without changing sys.path (import mode importlib), their shared environment needs a name.
+sys.path.insert(0, str(_ROOT))
+
+pytest_plugins = ["tests.env.fixtures"]
+
+_deselected = pytest.StashKey[list[str]]()
+
+
+def _find_wines() -> Path | None:
+    """The variable WINES; without it, the data set beside the repository. A wrong WINES is not replaced in silence."""
+    named = os.environ.get("WINES")
+    path = Path(named) if named else _ROOT.parent / "shared" / "data" / "wines_SPA.csv"
+    return path.absolute() if path.is_file() else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_deselected] = []
+    if wines := _find_wines():
+        os.environ["WINES"] = str(wines)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without the data set its tests are deselected and named at the end, not skipped one by one."""
+    if _find_wines() is not None:
+        return
+    needing = [item for item in items if item.get_closest_marker("wines")]
+    if needing:
+        config.hook.pytest_deselected(items=needing)
+        config.stash[_deselected] = [item.nodeid for item in needing]
+        items[:] = [item for item in items if item not in needing]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if ids := config.stash[_deselected]:
+        terminalreporter.write_line(f"deselected, needs WINES=path/to/wines_SPA.csv: {', '.join(ids)}")
