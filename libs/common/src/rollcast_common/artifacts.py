@@ -7,13 +7,13 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Self
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
-from pydantic import SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from rollcast_common.config import Settings, environment_overrides, load_yaml, merged
 from rollcast_common.errors import (
@@ -50,12 +50,18 @@ _DENIED = ("AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch",
 class S3Params(Settings):
     """Where model files lie. Without keys here, boto3 finds its own (environment, profile, IRSA)."""
 
-    bucket: str
-    endpoint_url: str | None = None
+    bucket: Annotated[str, Field(min_length=1)]
+    endpoint_url: Annotated[str, Field(pattern=r"^https?://[^/]")] | None = None
     """None is AWS itself."""
     region: str = "us-east-1"
     access_key_id: str | None = None
     secret_access_key: SecretStr | None = None
+
+    @model_validator(mode="after")
+    def _both_keys_or_none(self) -> Self:
+        if bool(self.access_key_id) != bool(self.secret_access_key):
+            raise ValueError("access_key_id and secret_access_key belong together: give both or none")
+        return self
 
 
 def load_s3_params(path: Path | None, environ: Mapping[str, str] | None = None) -> S3Params:

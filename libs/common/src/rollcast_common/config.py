@@ -15,21 +15,23 @@ __all__ = ["Settings", "environment_overrides", "load_yaml", "merged", "parse_se
 
 
 class _Yaml12Loader(yaml.SafeLoader):
-    """YAML as its version 1.2 reads it: `2022-08-19` is a string, `yes` and `on` are too."""
+    """YAML as its version 1.2 reads it: `2022-08-19` is a string, `yes` and `12:30` are too."""
 
+
+_YAML_11_ONLY = tuple(f"tag:yaml.org,2002:{name}" for name in ("timestamp", "bool", "int"))
 
 _Yaml12Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, pattern)
-        for tag, pattern in resolvers
-        if tag not in ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:bool")
-    ]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _YAML_11_ONLY]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Yaml12Loader.add_implicit_resolver(
     "tag:yaml.org,2002:bool",
     re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"),
     list("tTfF"),
+)
+# Not 12:30 (YAML 1.1: base sixty), 1_000 or 0123 (octal): a version or a password may look like these.
+_Yaml12Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789")
 )
 
 
@@ -45,7 +47,10 @@ class Settings(BaseModel):
 
 SettingsT = TypeVar("SettingsT", bound=BaseModel)
 
-_SECRET_WORDS = ("password", "secret", "token", "key_pem", "credential")
+# pydantic's names for "no mapping", whose own words speak of dictionaries and classes.
+_WANTS_MAPPING = ("model_type", "model_attributes_type", "dict_type")
+
+_SECRET_WORDS = ("password", "secret", "token", "key.pem", "credential", "jaas")
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -57,15 +62,22 @@ def load_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: cannot be read: it is not UTF-8 text") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
     try:
         loaded = yaml.load(text, Loader=_Yaml12Loader)  # noqa: S506  # a SafeLoader subclass
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "not YAML"
-        raise ConfigError(f"{path}{where}: {problem}") from None
+        # A password that begins with * or ! is an alias or a tag to YAML, which repeats it.
+        hidden = re.sub(r"(alias|anchor|tag handle|for the tag) .*", r"\1", problem, flags=re.DOTALL)
+        hint = "" if hidden == problem else " (quote a text that begins with *, & or !)"
+        raise ConfigError(f"{path}{where}: {hidden}{hint}") from None
+    except (ValueError, RecursionError):  # what an explicit !!int or !!timestamp cannot read; nesting without end
+        raise ConfigError(f"{path}: not YAML that can be read") from None
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
@@ -86,11 +98,18 @@ def parse_settings(model: type[SettingsT], values: Mapping[str, Any], *, source:
 
 def _complaints(error: ValidationError, values: Mapping[str, Any], source: str) -> list[str]:
     lines = []
+    unions: set[str] = set()
     for problem in error.errors(include_url=False, include_context=True):
-        path = [str(part) for part in problem["loc"]]
-        name = ".".join(path) or "(the whole)"
-        was = _value_at(values, problem["loc"])
         kind = problem["type"]
+        place, was = _value_at(values, problem["loc"])
+        if len(place) < len(problem["loc"]) and kind != "missing":  # the rest names the member of a union
+            name = ".".join(map(str, place))
+            if name not in unions:
+                unions.add(name)
+                shown = "" if _is_secret(name) else f" was {_shown(was)},"
+                lines.append(f"{source}: {name}{shown} should be a text, a number, true or false")
+            continue
+        name = ".".join(str(part) for part in problem["loc"]) or "(the whole)"
         if kind == "missing":
             lines.append(f"{source}: {name} is missing")
         elif kind == "extra_forbidden":
@@ -98,19 +117,35 @@ def _complaints(error: ValidationError, values: Mapping[str, Any], source: str) 
         elif kind == "value_error":
             lines.append(f"{source}: {name}: {problem['ctx']['error']}")
         else:
-            shown = "" if any(word in name.lower() for word in _SECRET_WORDS) else f" was {was!r},"
-            wanted = problem["msg"].removeprefix("Input ")
+            shown = "" if _is_secret(name) else f" was {_shown(was)},"
+            wanted = "should be a mapping" if kind in _WANTS_MAPPING else problem["msg"].removeprefix("Input ")
             lines.append(f"{source}: {name}{shown} {wanted}")
     return lines
 
 
-def _value_at(values: Any, path: tuple[int | str, ...]) -> Any:
-    for part in path:
+def _is_secret(name: str) -> bool:
+    return any(word in name.lower() for word in _SECRET_WORDS)
+
+
+def _shown(value: Any) -> str:
+    """A list or mapping is not repeated: a secret may be anywhere in it."""
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list | tuple | set):
+        return "a list"
+    return repr(value)
+
+
+def _value_at(values: Any, path: tuple[int | str, ...]) -> tuple[tuple[int | str, ...], Any]:
+    """The value at `path`, or at the longest beginning of it that exists."""
+    for depth, part in enumerate(path):
+        if not isinstance(values, Mapping | list):
+            return path[:depth], values
         try:
-            values = values[part]
+            values = values[part]  # type: ignore[index]  # a key or an index, as the value needs
         except (KeyError, IndexError, TypeError):
-            return None
-    return values
+            return path[:depth], values
+    return path, values
 
 
 def environment_overrides(

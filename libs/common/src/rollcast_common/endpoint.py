@@ -1,6 +1,7 @@
 """What a service shows the outside: /metrics for Prometheus, /healthz and /readyz for probes."""
 
 import json
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from rollcast_common.errors import ConfigError
 
 __all__ = ["Endpoint", "Health"]
+
+_log = logging.getLogger("rollcast.endpoint")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +41,7 @@ class Endpoint:
                 if path == "/metrics":
                     self._answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry))
                 elif path in ("/healthz", "/readyz"):
-                    state = health()
-                    good = state.alive if path == "/healthz" else state.ready
-                    body = json.dumps({"alive": state.alive, "ready": state.ready, **state.detail}).encode()
+                    good, body = _probed(health, path)
                     self._answer(HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE, "application/json", body)
                 else:
                     self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"/metrics /healthz /readyz\n")
@@ -57,10 +58,9 @@ class Endpoint:
 
         try:
             self._server = ThreadingHTTPServer((host, port), Handler)
-        except OSError as error:
-            raise ConfigError(
-                f"the metrics address {host}:{port} cannot be had: {error.strerror}; choose another port"
-            ) from None
+        except (OSError, OverflowError) as error:  # OverflowError: no such port number
+            why = getattr(error, "strerror", None) or error
+            raise ConfigError(f"the metrics address {host}:{port} cannot be had: {why}; choose another port") from None
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="endpoint", daemon=True)
 
@@ -76,3 +76,15 @@ class Endpoint:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def _probed(health: Callable[[], Health], path: str) -> tuple[bool, bytes]:
+    """Whether the probe passes, and what it is told. A service that cannot say how it is is not well."""
+    try:
+        state = health()
+        good = state.alive if path == "/healthz" else state.ready
+        answer = {"alive": state.alive, "ready": state.ready, **state.detail}
+    except Exception as error:  # noqa: BLE001  # whatever the service's own code raises
+        _log.exception("the health of this service cannot be told")
+        good, answer = False, {"alive": False, "ready": False, "error": type(error).__name__}
+    return good, json.dumps(answer, default=str).encode()

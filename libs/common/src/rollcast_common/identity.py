@@ -7,7 +7,7 @@ from rollcast_common.errors import ConfigError
 
 __all__ = ["ModelIdentity"]
 
-_NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class ModelIdentity:
     def __post_init__(self) -> None:
         for field in ("installation", "namespace", "model"):
             value = getattr(self, field)
-            if not _NAME.match(value):
+            if not _NAME.fullmatch(value):
                 raise ConfigError(
                     f"{field} was {value!r}, may be lower-case letters, digits and '-' "
                     "(at most 63, beginning and ending with a letter or digit)"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from rollcast_common.contracts.headers import RawHeaders, header
+from rollcast_common.contracts.versioning import check_schema
 from rollcast_common.errors import ContractError
 
 __all__ = ["DeadLetter", "DeadLetterReason", "dead_letter_headers", "parse_dead_letter"]
@@ -61,7 +62,9 @@ def dead_letter_headers(letter: DeadLetter) -> list[tuple[str, bytes]]:
         ("rollcast-request-id", letter.request_id),
     ]
     if letter.truncated:
-        pairs += [("rollcast-truncated", "true"), ("rollcast-original-size", str(letter.original_size_bytes))]
+        pairs.append(("rollcast-truncated", "true"))
+    if letter.original_size_bytes is not None:
+        pairs.append(("rollcast-original-size", str(letter.original_size_bytes)))
     return [(name, value.encode("utf-8", "replace")) for name, value in pairs]
 
 
@@ -74,6 +77,7 @@ def parse_dead_letter(headers: RawHeaders | None) -> DeadLetter:
             raise ContractError(f"DeadLetter: header {name} is missing")
         return value
 
+    check_schema("DeadLetter", wanted("rollcast-schema"), major=1)
     try:
         size = header(headers, "rollcast-original-size")
         return DeadLetter(

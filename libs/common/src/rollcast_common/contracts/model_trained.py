@@ -4,12 +4,13 @@ The trainer writes JSON. A bare path such as `models/2022-08-19.pkl` is accepted
 a console producer can do by hand.
 """
 
+import math
 from pathlib import PurePosixPath
 from typing import Literal
 
 import msgspec
 
-from rollcast_common.contracts.versioning import check_schema
+from rollcast_common.contracts.versioning import decode_contract
 from rollcast_common.errors import ContractError
 
 __all__ = [
@@ -55,7 +56,13 @@ class ModelTrained(msgspec.Struct, kw_only=True, frozen=True):
 
 _decoder = msgspec.json.Decoder(ModelTrained)
 
-encode_model_trained = msgspec.json.Encoder().encode
+_encoder = msgspec.json.Encoder()
+
+
+def encode_model_trained(event: ModelTrained) -> bytes:
+    """The event as JSON. A metric that is no finite number is left out: JSON cannot say NaN."""
+    metrics = {name: value for name, value in event.metrics.items() if math.isfinite(value)}
+    return _encoder.encode(msgspec.structs.replace(event, metrics=metrics))
 
 
 def parse_model_trained(key: bytes | None, value: bytes | None, *, default_model: str) -> ModelTrained:
@@ -68,18 +75,17 @@ def parse_model_trained(key: bytes | None, value: bytes | None, *, default_model
     if not text:
         raise ContractError("ModelTrained: the value is empty; expected JSON or a path such as models/name.skops")
     if text.startswith(b"{"):
-        try:
-            event = _decoder.decode(text)
-        except msgspec.DecodeError as error:
-            raise ContractError(f"ModelTrained: {error}") from None
-        check_schema("ModelTrained", event.schema, major=1)
+        event = decode_contract("ModelTrained", _decoder, text, major=1)
+        for field in ("model", "version", "uri"):
+            if not getattr(event, field):
+                raise ContractError(f"ModelTrained: {field} is empty")
         return event
     try:
         path = text.decode("utf-8")
         model = (key or b"").decode("utf-8") or default_model
     except UnicodeDecodeError:
         raise ContractError("ModelTrained: neither JSON nor a path: the bytes are not UTF-8") from None
-    if any(character.isspace() for character in path):
+    if " " in path or path.endswith("/") or not path.isprintable():
         raise ContractError(f"ModelTrained: {path[:80]!r} is neither JSON nor a path")
     name = PurePosixPath(path)
     artifact_format = _FORMATS.get(name.suffix)

@@ -4,8 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from rollcast_common.contracts.versioning import check_schema
-from rollcast_common.errors import ContractError
+from rollcast_common.contracts.versioning import decode_contract
 
 __all__ = ["PREDICTION_SCHEMA", "Prediction", "Track", "decode_prediction", "encode_prediction"]
 
@@ -51,9 +50,4 @@ encode_prediction = _encoder.encode
 
 def decode_prediction(data: bytes) -> Prediction:
     """Raises ContractError when `data` is no prediction of a known major."""
-    try:
-        prediction = _decoder.decode(data)
-    except msgspec.DecodeError as error:
-        raise ContractError(f"Prediction: {error}") from None
-    check_schema("Prediction", prediction.schema, major=1)
-    return prediction
+    return decode_contract("Prediction", _decoder, data, major=1)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
-from rollcast_common.errors import ConfigError, KafkaDenied, KafkaProblem, KafkaUnavailable
+from rollcast_common.errors import ConfigError, KafkaDenied, KafkaUnavailable
 from rollcast_common.kafka.errors import is_denied, problem_from
 from rollcast_common.kafka.params import KafkaParams, Property
 
@@ -70,7 +70,7 @@ def make_producer(
     }
     try:
         return Producer(config)
-    except KafkaException as error:
+    except (KafkaException, TypeError, ValueError) as error:
         raise _bad_config(error) from None
 
 
@@ -86,6 +86,8 @@ def make_consumer(
 
     Raises ConfigError when librdkafka does not accept a property.
     """
+    if not group_id:  # librdkafka's wrapper ends the process on it
+        raise ConfigError("consumer.group_id was '', may be any name that is not empty")
     config = _client_config(params, watch, client_id) | {
         "group.id": group_id,
         "enable.auto.commit": False,
@@ -96,7 +98,7 @@ def make_consumer(
     }
     try:
         return Consumer(config)
-    except KafkaException as error:
+    except (KafkaException, TypeError, ValueError) as error:
         raise _bad_config(error) from None
 
 
@@ -104,7 +106,7 @@ def make_admin(params: KafkaParams, watch: ErrorWatch, *, client_id: str) -> Adm
     """Keep the client as long as the futures that it returns: they die with it."""
     try:
         return AdminClient(_client_config(params, watch, client_id))  # type: ignore[arg-type]  # callbacks are accepted too
-    except KafkaException as error:
+    except (KafkaException, TypeError, ValueError) as error:
         raise _bad_config(error) from None
 
 
@@ -122,11 +124,11 @@ def reach_broker(params: KafkaParams, *, client_id: str, timeout_seconds: float 
         watch.check(doing)
         remaining = deadline - time.monotonic()
         try:
-            admin.list_topics(timeout=max(0.1, min(1.0, remaining)))
+            admin.list_topics(timeout=max(0.05, min(1.0, remaining)))
         except KafkaException as error:
             admin.poll(0)
             watch.check(doing)
-            if remaining <= 0:
+            if time.monotonic() >= deadline:
                 cause = watch.last or error.args[0]
                 problem = problem_from(cause, doing, params.broker.servers)
                 if isinstance(problem, KafkaDenied | KafkaUnavailable):
@@ -136,7 +138,7 @@ def reach_broker(params: KafkaParams, *, client_id: str, timeout_seconds: float 
             return
 
 
-def _bad_config(error: KafkaException) -> KafkaProblem | ConfigError:
-    cause = error.args[0]
+def _bad_config(error: Exception) -> ConfigError:
+    cause = error.args[0] if error.args else error
     text = cause.str() if isinstance(cause, KafkaError) else str(cause)
     return ConfigError(f"Kafka client settings: {text}; see broker/consumer/producer.properties in kafka_config.yaml")

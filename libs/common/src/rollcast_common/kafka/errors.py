@@ -23,15 +23,11 @@ class Verdict(Enum):
 
 
 # error_cb reports these with fatal=False although no retry can help.
-_DENIED = frozenset(
+_REFUSED = frozenset(
     {
         KafkaError._AUTHENTICATION,  # noqa: SLF001  # librdkafka's public constants begin with an underscore
         KafkaError._SSL,  # noqa: SLF001
         KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     }
 )
 _MISSING = frozenset(
@@ -39,6 +35,22 @@ _MISSING = frozenset(
         KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
         KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+    }
+)
+_ACL = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
+_FENCED = frozenset(
+    {
+        KafkaError._FENCED,  # noqa: SLF001
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.PRODUCER_FENCED,
     }
 )
 _UNREACHABLE = frozenset(
@@ -56,7 +68,7 @@ _UNREACHABLE = frozenset(
 
 
 def is_denied(error: KafkaError) -> bool:
-    return error.code() in _DENIED
+    return error.code() in _REFUSED or error.code() in _ACL
 
 
 def classify(error: KafkaError) -> Verdict:
@@ -73,9 +85,11 @@ def classify(error: KafkaError) -> Verdict:
 def problem_from(error: KafkaError, doing: str, servers: str) -> KafkaProblem:
     """One clear line: what was being done, where, what is wrong, what to do."""
     code, text = error.code(), error.str()
-    if code in _DENIED:
-        if code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
-            return KafkaDenied(f"Kafka at {servers}: {doing}: not allowed ({text}); an ACL is missing")
+    if code in _ACL:
+        return KafkaDenied(
+            f"Kafka at {servers}: {doing}: not allowed ({text}); an ACL is missing: add it for this user"
+        )
+    if code in _REFUSED:
         return KafkaDenied(
             f"Kafka at {servers}: {doing}: refused ({text}); check security_protocol, sasl_mechanism, "
             "username, password and ssl_ca_file"
@@ -84,7 +98,12 @@ def problem_from(error: KafkaError, doing: str, servers: str) -> KafkaProblem:
         return TopicMissing(f"Kafka at {servers}: {doing}: {text}; create it with `rollcast topics create`")
     if code in _UNREACHABLE:
         return KafkaUnavailable(
-            f"Kafka at {servers}: {doing}: not reachable ({text}); is the broker running, and is the address "
-            "(broker.servers or ROLLCAST_KAFKA_SERVERS) right?"
+            f"Kafka at {servers}: {doing}: not reachable ({text}); is the broker running, and are the address "
+            "(broker.servers or ROLLCAST_KAFKA_SERVERS) and security_protocol right?"
         )
-    return KafkaProblem(f"Kafka at {servers}: {doing}: {text} ({error.name()})")
+    if code in _FENCED:
+        return KafkaProblem(
+            f"Kafka at {servers}: {doing}: {text} ({error.name()}); another process runs as the same slot: stop one"
+        )
+    hint = "trying again may help" if error.retriable() else "the broker's log may say why"
+    return KafkaProblem(f"Kafka at {servers}: {doing}: {text} ({error.name()}); {hint}")

@@ -1,9 +1,10 @@
 """How to reach Kafka: `kafka_config.yaml`, laid under the environment."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -21,6 +22,9 @@ __all__ = [
 ]
 
 Property = str | int | float | bool
+
+_SERVER = re.compile(r"[^\s,]+:([0-9]{1,5})")
+_HIGHEST_PORT = 65_535
 
 ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
     "ROLLCAST_KAFKA_SERVERS": ("broker", "servers"),
@@ -60,6 +64,20 @@ _OWNED = {
     "partitioner": None,
     "partition.assignment.strategy": None,
     "group.protocol": None,
+    # Python objects, which no file can hold.
+    **dict.fromkeys(
+        (
+            "error_cb",
+            "log_cb",
+            "logger",
+            "oauth_cb",
+            "on_commit",
+            "on_delivery",
+            "stats_cb",
+            "throttle_cb",
+            "default.topic.config",
+        )
+    ),
 }
 
 
@@ -74,8 +92,8 @@ def _check_properties(properties: dict[str, Property]) -> dict[str, Property]:
 
 
 class _WithProperties(Settings):
-    properties: dict[str, Property] = Field(default_factory=dict)
-    """Any other librdkafka property, passed through."""
+    properties: dict[str, Property] = Field(default_factory=dict, repr=False)
+    """Any other librdkafka property, passed through. Never shown: some hold secrets."""
 
     _properties_are_free = field_validator("properties")(_check_properties)
 
@@ -98,12 +116,14 @@ class KafkaBrokerParams(_WithProperties):
     @classmethod
     def _servers(cls, value: object) -> object:
         joined = ",".join(str(item) for item in value) if isinstance(value, list) else value
-        if isinstance(joined, str):
-            for server in joined.split(","):
-                host, colon, port = server.strip().rpartition(":")
-                if not (host and colon and port.isdigit()):
-                    raise ValueError(f"was {server!r}, may be host:port, several separated by commas")
-        return joined
+        if not isinstance(joined, str):
+            return joined
+        servers = [server.strip() for server in joined.split(",")]
+        for server in servers:
+            found = _SERVER.fullmatch(server)
+            if found is None or not 0 < int(found[1]) <= _HIGHEST_PORT:
+                raise ValueError(f"was {server!r}, may be host:port, several separated by commas")
+        return ",".join(servers)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -120,10 +140,20 @@ class KafkaBrokerParams(_WithProperties):
                     f"sasl_mechanism {self.sasl_mechanism} needs username (or username_file) and "
                     "password_file (or ROLLCAST_KAFKA_PASSWORD)"
                 )
-        elif self.sasl_mechanism or self.username or self.password or self.password_file:
+        elif self.sasl_mechanism or self.username or self.username_file or self.password or self.password_file:
             raise ValueError(
                 f"credentials are given, but security_protocol is {self.security_protocol}, "
                 "which would not send them; it may be SASL_SSL"
+            )
+        for setting in ("username", "password"):
+            if getattr(self, setting) and getattr(self, f"{setting}_file"):
+                raise ValueError(f"{setting} and {setting}_file are both given; give one of them")
+        if not self.security_protocol.endswith("SSL") and (
+            self.ssl_ca_file or self.ssl_certificate_file or self.ssl_key_file
+        ):
+            raise ValueError(
+                f"ssl_… files are given, but security_protocol is {self.security_protocol}, "
+                "which would not use them; it may be SSL or SASL_SSL"
             )
         return self
 
@@ -159,7 +189,7 @@ class KafkaBrokerParams(_WithProperties):
 
 
 class KafkaConsumerParams(_WithProperties):
-    group_id: str | None = None
+    group_id: Annotated[str, Field(min_length=1)] | None = None  # on an empty one the client kills the process
     """Replaces the group that the predictor would name after its model; seldom needed."""
 
     auto_offset_reset: Literal["earliest", "latest"] = "earliest"
@@ -184,8 +214,10 @@ def load_kafka_params(path: Path | None, environ: Mapping[str, str] | None = Non
 
     Raises ConfigError naming the setting, what it was and what it may be.
     """
-    values: dict[str, Any] = load_yaml(path) if path else {}
-    overrides = environment_overrides(ENVIRONMENT, os.environ if environ is None else environ)
+    environ = os.environ if environ is None else environ
+    loaded: dict[str, Any] = load_yaml(path) if path else {}
+    values = {name: value for name, value in loaded.items() if value is not None}  # a section all commented out
+    overrides = environment_overrides(ENVIRONMENT, environ)
     broker = overrides.get("broker", {})
     for setting in ("password", "username"):  # whichever of value and file the environment names wins
         other = f"{setting}_file"
@@ -198,11 +230,19 @@ def load_kafka_params(path: Path | None, environ: Mapping[str, str] | None = Non
         raise ConfigError(
             "Kafka is not configured: give --kafka-config kafka_config.yaml or set ROLLCAST_KAFKA_SERVERS=host:port"
         )
-    return KafkaParams.from_mapping(merged(values, overrides), source=str(path) if path else "environment")
+    sources = [str(path)] if path else []
+    if overrides:
+        sources.append(f"environment ({', '.join(name for name in ENVIRONMENT if name in environ)})")
+    return KafkaParams.from_mapping(merged(values, overrides), source=" and ".join(sources))
 
 
 def _from_file(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"credential file {path}: cannot be read: {error}") from None
+        text = path.read_text(encoding="utf-8").rstrip("\r\n")  # spaces may belong to a password
+    except UnicodeDecodeError:
+        raise ConfigError(f"credential file {path}: cannot be read: it is not UTF-8 text") from None
+    except OSError as error:
+        raise ConfigError(f"credential file {path}: cannot be read: {error.strerror or error}") from None
+    if not text:
+        raise ConfigError(f"credential file {path}: is empty")
+    return text

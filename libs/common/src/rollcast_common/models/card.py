@@ -1,12 +1,12 @@
 """The model card: a JSON file beside the model that says what it was made of and what it promises."""
 
-from pathlib import Path
+import math
+from pathlib import PurePosixPath
 from typing import Literal
 
 import msgspec
 
-from rollcast_common.contracts.versioning import check_schema
-from rollcast_common.errors import ContractError
+from rollcast_common.contracts.versioning import decode_contract
 
 __all__ = [
     "CARD_SCHEMA",
@@ -101,20 +101,26 @@ _decoder = msgspec.json.Decoder(ModelCard)
 
 
 def encode_card(card: ModelCard) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n"
+    """The card as JSON that a person can read. A metric that is no finite number is left out.
+
+    Raises ContractError when the card could not be read back: JSON cannot say NaN.
+    """
+    card = msgspec.structs.replace(card, metrics=_finite(card.metrics), baseline_metrics=_finite(card.baseline_metrics))
+    data = msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n"
+    decode_card(data, source=f"of {card.model} {card.version}")
+    return data
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
 def decode_card(data: bytes, *, source: str) -> ModelCard:
     """Raises ContractError naming `source` when `data` is no model card of a known major."""
-    try:
-        card = _decoder.decode(data)
-    except msgspec.DecodeError as error:
-        raise ContractError(f"model card {source}: {error}") from None
-    check_schema(f"model card {source}", card.schema, major=1)
-    return card
+    return decode_contract(f"model card {source}", _decoder, data, major=1)
 
 
 def card_key(artifact_key: str) -> str:
     """Where the card of an artifact lies: beside it, `models/x.skops` → `models/x.card.json`."""
-    path = Path(artifact_key)
-    return str(path.with_name(f"{path.stem}.card.json"))
+    folder, slash, name = artifact_key.rpartition("/")  # a key is no path: "a//b" is not "a/b"
+    return f"{folder}{slash}{PurePosixPath(name).stem}.card.json"

@@ -34,6 +34,11 @@ class RowCoercer(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: pd.DataFrame) -> pd.DataFrame:  # noqa: N803  # scikit-learn's signature
+        """The named columns, numbers first. Raises TypeError or ValueError naming what does not fit."""
+        if not isinstance(X, pd.DataFrame):
+            raise TypeError(f"RowCoercer expected a DataFrame with named columns, was {type(X).__name__}")
+        if absent := [name for name in self._names() if name not in X.columns]:
+            raise ValueError(f"the DataFrame lacks {', '.join(absent)}")
         missing = set(self.missing_values or ())
         columns: dict[str, Any] = {}
         for name in self.number_features or ():
@@ -53,14 +58,22 @@ def _numbers(column: pd.Series, missing: set[str]) -> np.ndarray:
     if column.dtype == np.float64:
         return column.to_numpy()
     if column.dtype.kind in "iufb":
-        return column.to_numpy(dtype=np.float64)
-    cleaned = [None if _is_missing(value, missing) else value for value in column]
-    return np.array(cleaned, dtype=np.float64)
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    cleaned = [None if _is_missing(value, missing) else value for value in column.tolist()]
+    try:
+        return np.array(cleaned, dtype=np.float64)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"column {column.name}: {error}") from None
 
 
 def _texts(column: pd.Series, missing: set[str]) -> np.ndarray:
     result = np.empty(len(column), dtype=object)
-    result[:] = ["" if _is_missing(value, missing) else str(value) for value in column]
+    result[:] = [
+        ("" if value.strip() in missing else value)  # the common case without a call: this runs for each row served
+        if isinstance(value, str)
+        else ("" if _is_missing(value, missing) else str(value))
+        for value in column.tolist()
+    ]
     return result
 
 

@@ -13,7 +13,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from rollcast_common.contracts import ArtifactFormat
-from rollcast_common.errors import UntrustedArtifact, UnusableModel, VersionMismatch
+from rollcast_common.errors import ArtifactNotFound, UntrustedArtifact, UnusableModel, VersionMismatch
 from rollcast_common.models.allow_list import TRUSTED_TYPES
 
 __all__ = ["check_sklearn_version", "load_model", "save_model"]
@@ -34,26 +34,34 @@ def load_model(
 
     `trusted_types` are those of the installation, beyond ours. `allow_pickle` lets a pickle run whatever
     code it holds: only for files that someone vouches for.
-    Raises UntrustedArtifact, UnusableModel (broken file) or VersionMismatch.
+    Raises ArtifactNotFound, UntrustedArtifact, UnusableModel (broken file) or VersionMismatch.
     """
     if artifact_format == "pickle" and not allow_pickle:
         raise UntrustedArtifact(
             f"{path.name}: a pickle can run any code when it is loaded, and is not allowed here; "
             "save with skops.io.dump, or allow pickles for this installation and this model"
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", InconsistentVersionWarning)
+    if not path.is_file():
+        raise ArtifactNotFound(f"{path}: no such file")
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", InconsistentVersionWarning)
+        model, broken = None, None
         try:
             if artifact_format == "pickle":
-                return _load_pickle(path)
-            return _load_skops(path, TRUSTED_TYPES | set(trusted_types))
-        except InconsistentVersionWarning as mismatch:
-            check_sklearn_version(mismatch.original_sklearn_version, path.name)
-    with warnings.catch_warnings():  # another patch release of the same minor: scikit-learn keeps these compatible
-        warnings.simplefilter("ignore", InconsistentVersionWarning)
-        if artifact_format == "pickle":
-            return _load_pickle(path)
-        return _load_skops(path, TRUSTED_TYPES | set(trusted_types))
+                model = _load_pickle(path)
+            else:
+                model = _load_skops(path, TRUSTED_TYPES | set(trusted_types))
+        except UnusableModel as error:
+            broken = error
+    # Every estimator in the file warns by itself. Another patch release of the same minor is compatible; another
+    # minor is the likelier reason why a file cannot be read, so it is named first.
+    for warning in warned:
+        if isinstance(warning.message, InconsistentVersionWarning):
+            check_sklearn_version(warning.message.original_sklearn_version, path.name)
+    if broken is not None:
+        raise broken
+    return model
 
 
 def check_sklearn_version(made_with: str, what: str) -> None:
@@ -73,7 +81,9 @@ def _minor(version: str) -> str:
 
 def _load_skops(path: Path, trusted: set[str] | frozenset[str]) -> Any:
     if not zipfile.is_zipfile(path):
-        raise UnusableModel(f"{path.name}: not a skops file; save the model with skops.io.dump")
+        raise UnusableModel(
+            f"{path.name}: not a skops file, or cut off; save the model with skops.io.dump and upload it again"
+        )
     try:
         return skops.io.load(path, trusted=sorted(trusted))
     except UntrustedTypesFoundException as error:
@@ -82,10 +92,8 @@ def _load_skops(path: Path, trusted: set[str] | frozenset[str]) -> Any:
             f"{path.name}: holds types that are not trusted here: {', '.join(untrusted) or error}; "
             "if they are yours, add them to trusted_types"
         ) from None
-    except InconsistentVersionWarning:
-        raise
     except Exception as error:  # a broken file may raise anything
-        raise UnusableModel(f"{path.name}: cannot be read: {type(error).__name__}: {error}") from error
+        raise _unreadable(path, error) from error
 
 
 def _load_pickle(path: Path) -> Any:
@@ -93,7 +101,12 @@ def _load_pickle(path: Path) -> Any:
 
     try:
         return joblib.load(path)
-    except InconsistentVersionWarning:
-        raise
     except Exception as error:  # a broken file may raise anything
-        raise UnusableModel(f"{path.name}: cannot be read: {type(error).__name__}: {error}") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> UnusableModel:
+    return UnusableModel(
+        f"{path.name}: cannot be read: {type(error).__name__}: {error}; save and upload it again, "
+        "or serve it with an image that has what it needs"
+    )
