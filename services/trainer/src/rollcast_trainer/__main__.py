@@ -57,7 +57,8 @@ def fit(
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder to leave model and card in, too.")] = None,
     publish: Annotated[
-        bool, typer.Option("--publish/--no-publish", help="Upload and announce. --no-publish needs neither S3 nor Kafka.")
+        bool,
+        typer.Option("--publish/--no-publish", help="Upload and announce. --no-publish needs neither S3 nor Kafka."),
     ] = True,
     seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Instead of split.seed.")] = None,
     log_format: Annotated[LogFormat, typer.Option(help="Lines for people, or JSON for machines.")] = "console",
@@ -75,7 +76,7 @@ def fit(
 
     The model goes to S3 as models/<model>/<version>.skops, its card (inputs, figures, golden rows) beside
     it; then one message on topic train names both. Nothing is announced that is not fully uploaded.
-    """
+    """  # noqa: D301  # \b keeps the lines of a paragraph as they are in the help
     if not publish and output is None:
         raise typer.BadParameter("needs --output DIR, or the model would go nowhere", param_hint="--no-publish")
     with _told_in_one_line(log_format) as progress:

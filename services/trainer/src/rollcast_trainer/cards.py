@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import numpy as np
 import pandas as pd
-import skops
 import sklearn
+import skops
 
 from rollcast_common.errors import UnusableModel
 from rollcast_common.models.card import Feature, GoldenRow, InputSchema, PredictionHistogram
@@ -24,7 +24,7 @@ _DECILES = np.arange(1, 10) / 10
 
 
 def input_schema(train: pd.DataFrame, features: FeatureSettings, missing_values: tuple[str, ...]) -> InputSchema:
-    """Types, ranges and the commonest categories of the training rows (n × features, text as read).
+    """Types, ranges and the commonest categories of the training rows (a column per feature, text as read).
 
     A feature that they sometimes lack may be lacking in a request; any other is required.
     """
@@ -45,7 +45,7 @@ def input_schema(train: pd.DataFrame, features: FeatureSettings, missing_values:
     for name in features.strings:
         counts = Counter(coerced[name].tolist())
         lacking = counts.pop("", 0)
-        commonest = sorted(counts, key=lambda text, counts=counts: (-counts[text], text))  # type: ignore[misc]  # mypy cannot type a bound default
+        commonest = [text for text, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
         described.append(
             Feature(
                 name=name,
@@ -58,9 +58,7 @@ def input_schema(train: pd.DataFrame, features: FeatureSettings, missing_values:
     return InputSchema(features=tuple(described), missing_values=missing_values)
 
 
-def golden_rows(
-    model: Any, schema: InputSchema, test: pd.DataFrame, predictions: np.ndarray
-) -> tuple[GoldenRow, ...]:
+def golden_rows(model: Any, schema: InputSchema, test: pd.DataFrame, predictions: np.ndarray) -> tuple[GoldenRow, ...]:
     """Up to ten held-out rows as a client sends them, every value as the file has it, and what `model` says.
 
     Eight from the lowest prediction to the highest, one where a value is not known, one where a feature

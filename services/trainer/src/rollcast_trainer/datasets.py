@@ -50,6 +50,12 @@ def _csv_file(path: Path, separator: str) -> Dataset:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path.name}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
+    frame = _table(text, separator, path.name)
+    return Dataset(frame, path.name, hashlib.sha256(data).hexdigest())
+
+
+def _table(text: str, separator: str, name: str) -> pd.DataFrame:
+    """Read strictly: pandas would take a row with one value too many for a row with an index."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     rows: list[list[str]] = []
     try:
@@ -59,19 +65,19 @@ def _csv_file(path: Path, separator: str) -> Dataset:
                 continue
             if len(row) != len(header):
                 raise DataError(
-                    f"{path.name}, line {reader.line_num}: {len(row)} values, but the header names {len(header)} "
+                    f"{name}, line {reader.line_num}: {len(row)} values, but the header names {len(header)} "
                     f"columns; correct the line, or dataset.separator (now {separator!r})"
                 )
             rows.append(row)
     except csv.Error as error:
-        raise DataError(f"{path.name}, line {reader.line_num}: not CSV: {error}") from None
+        raise DataError(f"{name}, line {reader.line_num}: not CSV: {error}") from None
     if not header:
-        raise DataError(f"{path.name} is empty; its first line must name the columns")
-    if twice := sorted(name for name, count in Counter(header).items() if count > 1):
-        raise DataError(f"{path.name}: the header names {', '.join(twice)} twice; rename one of them")
+        raise DataError(f"{name} is empty; its first line must name the columns")
+    if twice := sorted(column for column, count in Counter(header).items() if count > 1):
+        raise DataError(f"{name}: the header names {', '.join(twice)} twice; rename one of them")
     if not rows:
-        raise DataError(f"{path.name} has a header, but no row below it")
-    return Dataset(pd.DataFrame(rows, columns=header, dtype=object), path.name, hashlib.sha256(data).hexdigest())
+        raise DataError(f"{name} has a header, but no row below it")
+    return pd.DataFrame(rows, columns=header, dtype=object)
 
 
 def _sklearn_set(name: str) -> Dataset:

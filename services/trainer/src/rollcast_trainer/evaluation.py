@@ -42,7 +42,7 @@ def classification_metrics(
     probabilities: np.ndarray | None = None,
     classes: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """`probabilities` (n × classes) adds log_loss, if `classes` holds every label of `truth`."""
+    """`probabilities` (rows of `truth`, columns of `classes`) adds log_loss, if `classes` holds all of its labels."""
     present = np.unique(truth)
     result = {
         "accuracy": float(metrics.accuracy_score(y_true=truth, y_pred=predicted)),
@@ -53,11 +53,11 @@ def classification_metrics(
         "f1_macro": float(metrics.f1_score(y_true=truth, y_pred=predicted, average="macro", zero_division=0)),
     }
     if probabilities is not None and classes is not None and np.isin(present, classes).all():
-        result["log_loss"] = float(metrics.log_loss(y_true=truth, y_pred=probabilities, labels=classes))
+        result["log_loss"] = float(metrics.log_loss(y_true=truth, y_proba=probabilities, labels=classes))
     return result
 
 
-def evaluate(  # noqa: PLR0917  # a model and its two halves of rows
+def evaluate(
     task: Task,
     model: Any,
     train_target: np.ndarray,

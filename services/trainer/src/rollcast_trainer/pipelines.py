@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.impute import SimpleImputer
+from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
 from sklearn.utils._param_validation import InvalidParameterError
@@ -22,6 +23,8 @@ from rollcast_trainer.estimators import estimator_class
 from rollcast_trainer.settings import FeatureSettings, TrainSettings
 
 __all__ = ["build_pipeline"]
+
+_CROSS_FITTING_FOLDS = 5
 
 
 def build_pipeline(settings: TrainSettings, features: FeatureSettings) -> Pipeline:
@@ -76,11 +79,10 @@ def _numbers(settings: TrainSettings) -> Any:
 def _strings(settings: TrainSettings) -> Any:
     encoding = settings.encoding or settings.kind.encoding
     if encoding == "target":
-        return TargetEncoder(random_state=settings.split.seed)
+        # Cross-fitting: a training row's own target is not in the average that it is trained with.
+        return TargetEncoder(cv=KFold(_CROSS_FITTING_FOLDS, shuffle=True, random_state=settings.split.seed))
     if encoding == "onehot":
         return OneHotEncoder(
             handle_unknown="infrequent_if_exist", max_categories=settings.max_categories, sparse_output=False
         )
-    return OrdinalEncoder(
-        handle_unknown="use_encoded_value", unknown_value=-1, max_categories=settings.max_categories
-    )
+    return OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, max_categories=settings.max_categories)

@@ -1,12 +1,12 @@
 """From a table of texts to examples: unique rows, their target parsed, every column checked. Pure."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from rollcast_common.errors import ConfigError, DataError
+from rollcast_common.models.rows import RowDecoder
 from rollcast_trainer.datasets import Dataset
 from rollcast_trainer.settings import FeatureSettings, TrainSettings
 
@@ -18,7 +18,7 @@ FEWEST_ROWS = 20
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """n rows that can be learned from: `frame` (n × features, text as read), `target` and `groups` (n each).
+    """n rows that can be learned from: `frame` (a column per feature, text as read), `target` and `groups` (n each).
 
     `rows` of the file were read, `unique_rows` of them differ, and of these `dropped_rows` had no usable
     target.
@@ -34,12 +34,13 @@ class Examples:
 
 
 def prepare(dataset: Dataset, settings: TrainSettings) -> Examples:
-    """Raises DataError or ConfigError naming the column, what it holds, and what to do."""
+    """Raises DataError, ConfigError or UnusableModel naming the column, what it holds, and what to do."""
     source, target_name = dataset.source, settings.target_name
     features = settings.features or FeatureSettings(
         numbers=tuple(name for name in dataset.frame.columns if name != target_name)
     )
     _check_columns(dataset, settings, features)
+    RowDecoder(None, [*features.numbers, *features.strings])  # raises UnusableModel for a name that no request can hold
     frame = dataset.frame.drop_duplicates(ignore_index=True)
     unique_rows = len(frame)
     cells = frame[target_name].tolist()
@@ -64,7 +65,7 @@ def prepare(dataset: Dataset, settings: TrainSettings) -> Examples:
 
 
 def _check_columns(dataset: Dataset, settings: TrainSettings, features: FeatureSettings) -> None:
-    wanted: dict[str, Sequence[str]] = {
+    wanted: dict[str, list[str] | tuple[str, ...]] = {
         "target": [settings.target_name],
         "features.numbers": features.numbers,
         "features.strings": features.strings,
@@ -171,5 +172,5 @@ def _check_features(frame: pd.DataFrame, features: FeatureSettings, missing: set
                 raise DataError(
                     f"{source}: column {name} is listed under features.numbers, but holds {bad[0]!r} "
                     f"({len(bad)} of {len(frame)} rows are no numbers); list the text under missing_values "
-                    "if it means \"not known\", or the column under features.strings"
+                    'if it means "not known", or the column under features.strings'
                 )

@@ -22,7 +22,16 @@ from rollcast_common.kafka import (
 from rollcast_common.models.card import ModelCard, card_key
 from rollcast_trainer.training import Trained
 
-__all__ = ["Destination", "Uploaded", "announce", "artifact_key", "connect", "upload"]
+__all__ = [
+    "Destination",
+    "Uploaded",
+    "announce",
+    "artifact_key",
+    "check_version_is_free",
+    "connect",
+    "event_for",
+    "upload",
+]
 
 _CLIENT_ID = "rollcast-trainer"
 _DELIVERY_TIMEOUT_SECONDS = 30.0

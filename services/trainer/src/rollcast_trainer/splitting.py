@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse import coo_array  # type: ignore[import-untyped]  # publishes no types
+from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped]  # the same
 
 from rollcast_common.errors import DataError
 

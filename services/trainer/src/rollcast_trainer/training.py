@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # publishes no types
+
 from rollcast_common.artifacts import sha256_of
 from rollcast_common.errors import ConfigError, DataError
 from rollcast_common.models.card import DataFacts, ModelCard, encode_card
@@ -21,6 +23,10 @@ from rollcast_trainer.settings import TrainSettings
 from rollcast_trainer.splitting import Split, split_rows, units_of
 
 __all__ = ["Trained", "train"]
+
+_ONE_THREAD_UP_TO_CELLS = 200_000
+"""Below, the threads of a fit wait for each other longer than they work: on two cores with one of them busy,
+1,638 wines took 0.8 to 17 s with two threads and 0.25 s with one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +57,10 @@ def train(settings: TrainSettings, *, version: str, now: datetime, folder: Path,
         notes.append(f"{len(split.train)} to train, {len(split.test)} to test")
     with progress.step("fitting") as notes:
         notes.append(settings.estimator.type)
-        notes += _fit(pipeline, examples, split, settings)
+        notes.extend(_fit(pipeline, examples, split, settings))
     test = examples.frame.iloc[split.test]
     with progress.step("evaluating"):
-        result = evaluate(
-            settings.task, pipeline, examples.target[split.train], test, examples.target[split.test]
-        )
+        result = evaluate(settings.task, pipeline, examples.target[split.train], test, examples.target[split.test])
         schema = input_schema(examples.frame.iloc[split.train], examples.features, settings.missing_values)
         golden = golden_rows(pipeline, schema, test, result.predictions)
     with progress.step("saving"):
@@ -102,7 +106,8 @@ def _fit(pipeline: Any, examples: Examples, split: Split, settings: TrainSetting
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            pipeline.fit(examples.frame.iloc[split.train], examples.target[split.train])
+            with threadpool_limits(1 if examples.frame.size <= _ONE_THREAD_UP_TO_CELLS else None):
+                pipeline.fit(examples.frame.iloc[split.train], examples.target[split.train])
         except (ValueError, TypeError) as error:
             text = " ".join(str(error).split())
             raise ConfigError(f"{settings.estimator.type} cannot be fitted: {text}") from error
