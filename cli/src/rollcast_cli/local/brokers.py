@@ -1,19 +1,17 @@
 """Which broker the local stack runs on, why, and the two as one protocol."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 from rollcast_cli.local import kafka_jars
 from rollcast_cli.local.embedded_kafka import EmbeddedKafka
+from rollcast_cli.local.kafka_jars import Progress
 from rollcast_cli.local.processes import Child
 from rollcast_common.errors import ConfigError
 from rollcast_common.kafka.topics import TopicSpec
 
 __all__ = ["Broker", "BrokerChoice", "choose_broker", "start_broker"]
-
-Progress = Callable[[str], None]
 
 _INSTALL = "install Java 17 or later and Maven (Debian: openjdk-17-jre-headless maven)"
 

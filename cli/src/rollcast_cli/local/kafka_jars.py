@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -23,7 +24,16 @@ from rollcast_common.kafka import KafkaBrokerParams, KafkaParams, create_topics,
 from rollcast_common.kafka.clients import ErrorWatch
 from rollcast_common.kafka.topics import TopicSpec
 
-__all__ = ["KAFKA_VERSION", "Availability", "JarsUnavailable", "KafkaBroker", "available", "cache_folder", "fetch_jars"]
+__all__ = [
+    "KAFKA_VERSION",
+    "Availability",
+    "JarsUnavailable",
+    "KafkaBroker",
+    "Progress",
+    "available",
+    "cache_folder",
+    "fetch_jars",
+]
 
 KAFKA_VERSION = "4.3.1"
 
@@ -35,6 +45,7 @@ _DOWNLOAD_SECONDS = 600.0
 _START_SECONDS = 60.0
 # Writing the class archive takes a few seconds more than closing the logs.
 _STOP_SECONDS = 30.0
+_JVM_ENDED_BY_SIGTERM = 128 + signal.SIGTERM
 
 
 class JarsUnavailable(RollcastError):
@@ -109,7 +120,7 @@ class KafkaBroker:
         self._java = _Java(jars)
         self.port, self._controller_port = ports or free_ports(2)
         self._child: Child | None = None
-        self._archive_part: Path | None = None
+        self._new_archive: Path | None = None
 
     @property
     def servers(self) -> str:
@@ -138,9 +149,9 @@ class KafkaBroker:
         )
         if not (self.folder / "data" / "meta.properties").exists():
             self._format()
-        self._archive_part = self._java.new_archive()
+        self._new_archive = None if self._java.has_archive else self.folder / "classes.jsa"
         self._child = start(
-            [*self._java.command(writing=self._archive_part), "kafka.Kafka", "server.properties"],
+            [*self._java.command(writing=self._new_archive), "kafka.Kafka", "server.properties"],
             role="Kafka",
             log=self.folder / "kafka.log",
             cwd=self.folder,
@@ -166,7 +177,12 @@ class KafkaBroker:
         """SIGTERM; SIGKILL after 30 s."""
         if self._child is not None:
             self._child.stop(grace_seconds=_STOP_SECONDS)
-            self._java.keep_archive(self._archive_part)
+            if self._new_archive is not None:
+                # A JVM that was killed may have written half of it.
+                if self._child.returncode == _JVM_ENDED_BY_SIGTERM:
+                    self._java.keep_archive(self._new_archive)
+                self._new_archive.unlink(missing_ok=True)
+                self._new_archive = None
 
     def kill(self) -> None:
         """SIGKILL: what a test does to a broker."""
@@ -228,13 +244,19 @@ class _Java:
             self._class_path,
         ]
 
-    def new_archive(self) -> Path | None:
-        """Where the next JVM may write an archive; None where there is one."""
-        return None if self._archive.exists() else self._archive.with_suffix(f".{secrets.token_hex(4)}.part")
+    @property
+    def has_archive(self) -> bool:
+        return self._archive.exists()
 
-    def keep_archive(self, written: Path | None) -> None:
-        if written is not None and written.exists():
-            written.replace(self._archive)
+    def keep_archive(self, written: Path) -> None:
+        """Copy it into the cache, whole or not at all. A cache that refuses costs a second at each start, no more."""
+        temporary = self._archive.with_suffix(f".{secrets.token_hex(4)}.part")
+        with contextlib.suppress(OSError):
+            try:
+                shutil.copyfile(written, temporary)
+                temporary.replace(self._archive)
+            finally:
+                temporary.unlink(missing_ok=True)
 
 
 def _jars_folder() -> Path:

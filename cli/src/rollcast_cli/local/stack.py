@@ -1,0 +1,340 @@
+"""The whole of Rollcast as one process tree: broker, S3, predictor slots, a stream of requests."""
+
+import json
+import os
+import shutil
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from rollcast_cli.console import uninterrupted
+from rollcast_cli.local.brokers import Broker, BrokerChoice, start_broker
+from rollcast_cli.local.ports import free_ports
+from rollcast_cli.local.processes import Child, ChildDied, start
+from rollcast_cli.local.s3 import S3Server, start_s3
+from rollcast_cli.local.state import ProcessRecord, Stack, StackS3, StateFolder
+from rollcast_common.errors import RollcastError
+from rollcast_common.identity import ModelIdentity
+from rollcast_common.kafka import topic_specs
+
+__all__ = ["LocalStack", "StackOptions", "slot_health", "stack_environment"]
+
+NAMESPACE = "default"
+
+_PARTITIONS = 4
+_RESTARTS_AT_MOST = 5
+_RESTART_WINDOW_SECONDS = 60.0
+# The embedded broker keeps about 5 MB a partition and silently drops what is older.
+_EMBEDDED_LEAD = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class StackOptions:
+    model: str
+    slots: int = 2
+    slot_arguments: tuple[str, ...] = ()
+
+
+def stack_environment(stack: Stack) -> dict[str, str]:
+    """What a service needs to find this stack: the same variables that a container would be given."""
+    return {
+        "ROLLCAST_KAFKA_SERVERS": stack.servers,
+        "ROLLCAST_TOPIC_PREFIX": stack.topic_prefix,
+        "ROLLCAST_S3_ENDPOINT_URL": stack.s3.endpoint_url,
+        "ROLLCAST_S3_REGION": stack.s3.region,
+        "ROLLCAST_S3_BUCKET": stack.s3.bucket,
+        "ROLLCAST_S3_ACCESS_KEY_ID": stack.s3.access_key_id,
+        "ROLLCAST_S3_SECRET_ACCESS_KEY": stack.s3.secret_access_key,
+        "ROLLCAST_INSTALLATION": stack.installation,
+        "ROLLCAST_NAMESPACE": NAMESPACE,
+        "ROLLCAST_GUARANTEE": stack.guarantee,
+    }
+
+
+def slot_health(port: int) -> dict[str, Any] | None:
+    """What a slot's readiness probe says, ready or not; None when it does not answer."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:  # loopback
+            body = answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            body = error.read()
+    except OSError:
+        return None
+    try:
+        health: dict[str, Any] = json.loads(body)
+    except ValueError:
+        return None
+    return health
+
+
+@dataclass(slots=True)
+class _Slot:
+    ordinal: int
+    port: int
+    child: Child
+    deaths: list[float] = field(default_factory=list)
+
+
+class LocalStack:
+    """Starts on entering, in order; ends on leaving, in the opposite order, whatever happened in between.
+
+    Entering raises RollcastError when the folder is taken or a part does not start.
+    """
+
+    def __init__(
+        self, folder: StateFolder, choice: BrokerChoice, options: StackOptions, say: Callable[[str], None]
+    ) -> None:
+        self._folder = folder
+        self._choice = choice
+        self._options = options
+        self._say = say
+        self._logs = folder.path / "logs"
+        self._exit = ExitStack()
+        self._slots: list[_Slot] = []
+        self._source: Child | None = None
+        self._sources = 0
+        self._broker: Broker
+        self._s3: S3Server
+        self.stack: Stack
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            with uninterrupted():
+                self._exit.close()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        with uninterrupted():
+            self._say("stopping")
+            self._exit.close()
+
+    def _start(self) -> None:
+        self._exit.enter_context(self._folder.lock())
+        for name in ("logs", "broker", "journals"):
+            # S3 forgets everything when it stops, so what a former broker kept would name models that are gone.
+            shutil.rmtree(self._folder.path / name, ignore_errors=True)
+        (self._folder.path / "journals").mkdir(parents=True)
+        self._broker = start_broker(self._choice, self._folder.path / "broker", progress=self._say)
+        self._exit.callback(self._broker.stop)
+        self._say(f"broker ready at {self._broker.servers}")
+        self._s3 = start_s3(log=self._logs / "s3.log")
+        self._exit.callback(self._s3.stop)
+        self._say(f"S3 ready at {self._s3.params.endpoint_url}, bucket {self._s3.params.bucket}")
+        self.stack = Stack(
+            installation=self._folder.installation(),
+            owner=ProcessRecord.of("rollcast up", os.getpid()),
+            broker=self._broker.kind,
+            servers=self._broker.servers,
+            guarantee=self._broker.guarantee,
+            s3=StackS3.of(self._s3.params),
+            model=self._options.model,
+        )
+        specs = topic_specs(self.stack.kafka_params().topics, partitions=_PARTITIONS)
+        self._broker.create_topics(specs)
+        self._say(f"topics ready: {', '.join(spec.name for spec in specs)}")
+        self._exit.callback(self._stop_slots)
+        ports = free_ports(self._options.slots)
+        for ordinal, port in enumerate(ports):
+            self._slots.append(_Slot(ordinal, port, self._start_slot(ordinal, port)))
+        self._write()
+        self._say(f"{len(self._slots)} predictor slots started; they wait for a model on topic train")
+
+    def _start_slot(self, ordinal: int, port: int) -> Child:
+        return start(
+            [
+                sys.executable,
+                "-m",
+                "rollcast_predictor",
+                "run",
+                "--model",
+                self._options.model,
+                "--ordinal",
+                str(ordinal),
+                "--metrics-port",
+                str(port),
+                "--cache-dir",
+                str(self._folder.path / "cache"),
+                *self._options.slot_arguments,
+            ],
+            role=f"predictor-{ordinal}",
+            log=self._logs / f"predictor-{ordinal}.log",
+            environ=stack_environment(self.stack),
+        )
+
+    def _write(self) -> None:
+        children = [self._broker.child, self._s3.child, *(slot.child for slot in self._slots)]
+        if self._source is not None:
+            children.append(self._source)
+        self.stack = self.stack.model_copy(
+            update={
+                "processes": [ProcessRecord.of(child.role, child.pid) for child in children if child.alive],
+                "metrics_ports": {slot.child.role: slot.port for slot in self._slots},
+            }
+        )
+        self._folder.write_stack(self.stack)
+
+    def check(self) -> None:
+        """Start a dead slot again; raise ChildDied when anything else has died, or a slot keeps dying."""
+        for child in (self._broker.child, self._s3.child):
+            child.check()
+        for slot in self._slots:
+            if slot.child.alive:
+                continue
+            now = time.monotonic()
+            slot.deaths = [*(at for at in slot.deaths if now - at < _RESTART_WINDOW_SECONDS), now]
+            if len(slot.deaths) > _RESTARTS_AT_MOST:
+                slot.child.check()
+            self._say(f"predictor-{slot.ordinal} has ended and is started again (log: {slot.child.log})")
+            slot.child = self._start_slot(slot.ordinal, slot.port)
+            self._write()
+        if self._source is not None and self._source.returncode not in (None, 0):
+            self._source.check()
+
+    def versions(self) -> list[str | None]:
+        """Of each slot, the model version that it serves; None where it serves none."""
+        healths = [slot_health(slot.port) for slot in self._slots]
+        return [health.get("version") if health and health.get("ready") else None for health in healths]
+
+    def problems(self) -> list[str]:
+        healths = [slot_health(slot.port) for slot in self._slots]
+        return sorted({str(health["problem"]) for health in healths if health and health.get("problem")})
+
+    def train(self, config: Path, data: Path | None, *, seed: int | None, on_line: Callable[[str], None]) -> str:
+        """Run the trainer to its end and return the version that it announced. Raises ChildDied.
+
+        It is another program, as it is another container elsewhere.
+        """
+        log = self._logs / f"trainer-{int(time.time() * 1000)}.log"
+        arguments = ["fit", "--config", str(config), "--log-format", "json"]
+        arguments += ["--data", str(data)] if data else []
+        arguments += ["--seed", str(seed)] if seed is not None else []
+        child = start(
+            [sys.executable, "-m", "rollcast_trainer", *arguments],
+            role="trainer",
+            log=log,
+            environ=stack_environment(self.stack),
+        )
+        seen = 0
+        trained: dict[str, Any] = {}
+        try:
+            while True:
+                over = not child.alive
+                lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+                for line in lines[seen:]:
+                    entry = _entry(line)
+                    if entry.get("event") == "trained":
+                        trained = entry
+                    elif entry:
+                        on_line(_told(entry))
+                seen = len(lines)
+                if over:
+                    break
+                self.check()
+                time.sleep(0.1)
+        finally:
+            child.stop(grace_seconds=5)
+        if child.returncode != 0:
+            raise ChildDied(f"trainer: {_entry(lines[-1]).get('event', lines[-1]) if lines else 'no output'}")
+        on_line(_summary(trained))
+        return str(trained["version"])
+
+    def request_rows(self, config: Path, data: Path | None) -> Path:
+        """The example's rows as a file that the source can replay. Raises ChildDied."""
+        if data is not None:
+            return data
+        target = self._folder.path / "rows.jsonl"
+        child = start(
+            [sys.executable, "-m", "rollcast_trainer", "rows", "--config", str(config), "--output", str(target)],
+            role="trainer",
+            log=self._logs / "rows.log",
+        )
+        while child.alive:
+            time.sleep(0.05)
+        if child.returncode != 0:
+            child.check()
+        return target
+
+    def start_source(self, rows: Path, *, rate: float, bad_every: int) -> Path:
+        """Begin to stream; the returned journal holds what Kafka acknowledged."""
+        self._sources += 1
+        journal = self._folder.path / "journals" / f"accepted-{self._sources}.jsonl"
+        lead = _EMBEDDED_LEAD if self.stack.broker == "embedded" else 0
+        group = ModelIdentity(self.stack.installation, NAMESPACE, self._options.model).consumer_group
+        self._source = start(
+            [
+                sys.executable,
+                "-m",
+                "rollcast_cli.stream_source",
+                "--rows",
+                str(rows),
+                "--rate",
+                str(rate),
+                "--bad-every",
+                str(bad_every),
+                "--run",
+                f"stream-{int(time.time())}-{self._sources}",
+                "--journal",
+                str(journal),
+                *(["--group", group, "--max-lead", str(lead)] if lead else []),
+            ],
+            role="source",
+            log=self._logs / "source.log",
+            environ=stack_environment(self.stack),
+        )
+        self._write()
+        return journal
+
+    def stop_source(self) -> None:
+        """End the stream; when this returns the journal is complete. Raises ChildDied when it was not."""
+        if self._source is None:
+            return
+        self._source.stop(grace_seconds=35)
+        if self._source.returncode != 0:
+            self._source.check()
+        self._source = None
+
+    def _stop_slots(self) -> None:
+        children = [slot.child for slot in self._slots]
+        if self._source is not None:
+            self._source.stop(grace_seconds=5)
+        for child in children:  # all at once: each drains by itself
+            child.terminate()
+        for child in children:
+            child.stop(grace_seconds=15)
+
+
+def _entry(line: str) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return {}
+    return entry if isinstance(entry, dict) else {}
+
+
+def _told(entry: dict[str, Any]) -> str:
+    seconds = entry.get("seconds")
+    took = f" ({seconds:.1f} s)" if isinstance(seconds, int | float) else ""
+    return f"  trainer: {entry.get('event', '')}{took}"
+
+
+def _summary(trained: dict[str, Any]) -> str:
+    if not trained:
+        raise RollcastError("the trainer ended without saying what it trained")
+    pairs = ", ".join(
+        f"{name} {value:.3g} (dummy {trained['baseline_metrics'].get(name, float('nan')):.3g})"
+        for name, value in trained["metrics"].items()
+    )
+    return (
+        f"trained {trained['model']}@{trained['version']} on {trained['train_rows']} rows, "
+        f"held out {trained['test_rows']}: {pairs}"
+    )
