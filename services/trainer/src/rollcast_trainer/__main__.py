@@ -76,7 +76,7 @@ def fit(
 
     The model goes to S3 as models/<model>/<version>.skops, its card (inputs, figures, golden rows) beside
     it; then one message on topic train names both. Nothing is announced that is not fully uploaded.
-    """  # noqa: D301  # \b keeps the lines of a paragraph as they are in the help
+    """  # \b keeps the lines of a paragraph as they are in the help
     if not publish and output is None:
         raise typer.BadParameter("needs --output DIR, or the model would go nowhere", param_hint="--no-publish")
     with _told_in_one_line(log_format) as progress:
