@@ -157,18 +157,19 @@ class StateFolder:
 
     def read_stack(self) -> Stack:
         """Raises ConfigError when no stack runs here."""
-        why = f"{self._stack}: no such file"
-        with contextlib.suppress(FileNotFoundError):
-            try:
-                stack = Stack.model_validate_json(self._stack.read_text(encoding="utf-8"))
-            except (OSError, ValidationError, UnicodeDecodeError):
-                raise ConfigError(
-                    f"{self._stack} cannot be understood: another release wrote it; stop that stack, or remove the file"
-                ) from None
-            if stack.owner.alive:
-                return stack
-            why = f"the one in {self.path} is dead, pid {stack.owner.pid}"
-        raise ConfigError(f"no local stack is running here ({why}); start one with `rollcast up`")
+        try:
+            stack = Stack.model_validate_json(self._stack.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise _no_stack(f"{self._stack}: no such file") from None
+        except OSError as error:
+            raise ConfigError(f"{self._stack}: cannot be read: {error.strerror or error}") from None
+        except (ValidationError, UnicodeDecodeError):
+            raise ConfigError(
+                f"{self._stack} cannot be understood: another release wrote it; stop that stack, or remove the file"
+            ) from None
+        if not stack.owner.alive:
+            raise _no_stack(f"the one in {self.path} is dead, pid {stack.owner.pid}")
+        return stack
 
     def _wait_for_leftovers(self) -> None:
         try:
@@ -181,6 +182,10 @@ class StateFolder:
                 named = ", ".join(f"{process.role} (pid {process.pid})" for process in left)
                 raise ConfigError(f"{self.path}: processes of a stack that died are still there: {named}; end them")
             time.sleep(0.1)
+
+
+def _no_stack(why: str) -> ConfigError:
+    return ConfigError(f"no local stack is running here ({why}); start one with `rollcast up`")
 
 
 def _write_atomically(path: Path, text: str) -> None:

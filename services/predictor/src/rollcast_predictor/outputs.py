@@ -81,7 +81,7 @@ class OutputMaker:
             generation=self.generation,
             request_time=message.timestamp()[1],
             prediction_time=now_ms,
-            features=msgspec.Raw(message.value() or b"null") if self.include_features else None,
+            features=msgspec.Raw((message.value() if self.include_features else None) or b"null"),
             headers=header_texts(headers) if headers else {},
         )
         return Output(row, self.app_messages, key, encode_prediction(prediction), None, None)

@@ -34,7 +34,8 @@ class Prediction(msgspec.Struct, kw_only=True):
     generation: int
     request_time: int
     prediction_time: int
-    features: msgspec.Raw | None = None
+    # Not `Raw | None`: msgspec reads that as null alone. Without features it holds the JSON null.
+    features: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"null"))
     headers: dict[str, str] = {}
 
     def value(self) -> Any:
@@ -42,12 +43,21 @@ class Prediction(msgspec.Struct, kw_only=True):
         return msgspec.json.decode(self.prediction)
 
 
+class _Readable(Prediction, kw_only=True):
+    """The same for a reader: of `Raw | None` msgspec reads only null."""
+
+    features: msgspec.Raw = msgspec.Raw(b"null")
+
+
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(Prediction)
+_decoder = msgspec.json.Decoder(_Readable)
 
 encode_prediction = _encoder.encode
 
 
 def decode_prediction(data: bytes) -> Prediction:
     """Raises ContractError when `data` is no prediction of a known major."""
-    return decode_contract("Prediction", _decoder, data, major=1)
+    fields = msgspec.structs.asdict(decode_contract("Prediction", _decoder, data, major=1))
+    if bytes(fields["features"]) == b"null":
+        fields["features"] = None
+    return Prediction(**fields)

@@ -1,0 +1,240 @@
+"""The command `rollcast`."""
+
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from rollcast_cli.connection import connect
+from rollcast_cli.console import Steps, one_line_errors, print_json, view_line, view_table
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Serve scikit-learn models on Kafka streams: everything on one machine, and the tools to look into it.",
+    epilog="Begin with `rollcast demo`, or `rollcast up` in one terminal and `rollcast tail` in another.",
+)
+topics_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Create and list Rollcast's topics.")
+app.add_typer(topics_app, name="topics")
+
+KafkaConfig = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="ROLLCAST_KAFKA_CONFIG", help="kafka_config.yaml of the Kafka to use; default: the local stack's."
+    ),
+]
+BrokerKind = Annotated[
+    str,
+    typer.Option(
+        envvar="BROKER", help="auto: Apache Kafka where Java and Maven work, else embedded; or kafka, embedded."
+    ),
+]
+TrainConfig = Annotated[
+    Path | None, typer.Option(help="Training file; default: the wine prices if WINES is there, else breast-cancer.")
+]
+Data = Annotated[Path | None, typer.Option(help="CSV for the training file, instead of the one that it names.")]
+
+
+@app.command()
+def up(
+    train_config: TrainConfig = None,
+    data: Data = None,
+    broker: BrokerKind = "auto",
+    slots: Annotated[int, typer.Option(min=1, max=16, help="Predictor slots.")] = 2,
+    rate: Annotated[float, typer.Option(min=0, help="Requests a second to stream; 0: none.")] = 100.0,
+    bad_every: Annotated[int, typer.Option(min=0, help="Plant a bad record every so many; 0: none.")] = 100,
+    train: Annotated[bool, typer.Option("--train/--no-train", help="Train and publish a first model.")] = True,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="DANGER: let model files run code when they are loaded.")
+    ] = False,
+) -> None:
+    """Run broker, S3, predictors and a stream of requests on this machine, until Ctrl-C.
+
+    \b
+    Then, in another terminal:
+      rollcast status                      what runs and what it serves
+      rollcast tail                        predictions as they come
+      rollcast predict '{"year": "2015"}'  ask for one yourself
+      eval $(rollcast env)                 point rollcast-trainer, boto3 and others at this stack
+    """
+    from rollcast_cli.examples import find_example
+    from rollcast_cli.local.brokers import choose_broker
+    from rollcast_cli.local.stack import LocalStack, StackOptions
+    from rollcast_cli.local.state import StateFolder
+
+    steps = Steps()
+    with one_line_errors():
+        example = find_example(train_config, data)
+        steps.say(example.why)
+        choice = choose_broker(broker, progress=steps.say)
+        steps.say(choice.reason)
+        options = StackOptions(example.model, slots, ("--allow-pickle",) if allow_pickle else ())
+        with LocalStack(StateFolder(), choice, options, steps.say) as stack:
+            if train:
+                stack.train(example.config, example.data, seed=None, on_line=steps.say)
+            if rate > 0:
+                rows = stack.request_rows(example.config, example.data)
+                stack.start_source(rows, rate=rate, bad_every=bad_every)
+                steps.say(f"streaming {rate:g} requests a second")
+            steps.say("up; Ctrl-C ends it. In another terminal: rollcast status | tail | predict")
+            while True:
+                stack.check()
+                time.sleep(0.2)
+
+
+@app.command()
+def demo(
+    train_config: TrainConfig = None,
+    data: Data = None,
+    broker: BrokerKind = "auto",
+    slots: Annotated[int, typer.Option(min=1, max=16, help="Predictor slots.")] = 2,
+    rate: Annotated[float, typer.Option(min=1, help="Requests a second.")] = 500.0,
+    bad_every: Annotated[int, typer.Option(min=0, help="Plant a bad record every so many; 0: none.")] = 100,
+    before_seconds: Annotated[float, typer.Option(min=0, help="Traffic before the second model is trained.")] = 6.0,
+    after_seconds: Annotated[float, typer.Option(min=0, help="Traffic after it has taken over.")] = 6.0,
+) -> None:
+    """Train, publish, stream, train again under traffic, and count: was anything lost or doubled?
+
+    On a terminal it streams on until Ctrl-C and then reports; elsewhere it ends by itself. The exit code is 0
+    only if every request was answered exactly once and every record planted as bad came back as a dead letter.
+    """
+    from rollcast_cli.demo import DemoOptions, run_demo
+    from rollcast_cli.examples import find_example
+    from rollcast_cli.local.state import StateFolder
+
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    with one_line_errors():
+        options = DemoOptions(broker, slots, rate, bad_every, before_seconds, after_seconds)
+        if not run_demo(find_example(train_config, data), options, StateFolder(), console):
+            raise typer.Exit(1)
+
+
+@app.command()
+def tail(
+    kafka_config: KafkaConfig = None,
+    seconds: Annotated[float, typer.Option(min=0, help="End after so long; 0: at Ctrl-C.")] = 0,
+) -> None:
+    """Watch predictions as they are committed: by model version, how many, how fast, how late.
+
+    Latency is from the request's timestamp to its arrival here, over the last 5 seconds.
+    """
+    from rollcast_cli.results import ResultReader
+    from rollcast_common.kafka import reach_broker
+
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    with one_line_errors():
+        connection = connect(kafka_config, environ=dict(os.environ))
+        reach_broker(connection.kafka, client_id="rollcast-tail")
+        end = time.monotonic() + seconds if seconds else float("inf")
+        with ResultReader(connection.kafka) as reader:
+            try:
+                if console.is_terminal:
+                    with Live(console=console, auto_refresh=False) as live:
+                        while time.monotonic() < end:
+                            reader.check()
+                            title = f"predictions on {connection.kafka.topics.full('app_messages')} (Ctrl-C ends)"
+                            live.update(view_table(reader.views(), reader.dead_letters(), title), refresh=True)
+                            time.sleep(0.25)
+                else:
+                    while time.monotonic() < end:
+                        reader.check()
+                        console.print(view_line(reader.views(), reader.dead_letters()))
+                        time.sleep(min(1.0, max(0.0, end - time.monotonic())))
+            except KeyboardInterrupt:
+                return
+
+
+@app.command()
+def status(
+    kafka_config: KafkaConfig = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Show what runs, which model every slot serves, and what the topics hold."""
+    from rollcast_cli.status import collect_status, status_tables
+
+    with one_line_errors():
+        collected = collect_status(connect(kafka_config, environ=dict(os.environ)))
+        if as_json:
+            print_json(collected)
+            return
+        console = Console(highlight=False)
+        for table in status_tables(collected):
+            console.print(table)
+
+
+@app.command()
+def predict(
+    row: Annotated[str, typer.Argument(help="Features, a JSON object; - reads it from standard input.")],
+    key: Annotated[str | None, typer.Option(help="The entity's key; default: one of its own.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only this model shall answer.")] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the answer.")] = 10.0,
+    kafka_config: KafkaConfig = None,
+) -> None:
+    """Send one request and print its prediction as JSON.
+
+    \b
+    Example:
+      rollcast predict '{"winery": "Artadi", "wine": "Vina El Pison", "year": "2018", "rating": "4.9",
+                         "num_reviews": "31", "region": "Vino de Espana", "type": "Tempranillo"}'
+    """
+    from rollcast_cli.asking import ask
+
+    with one_line_errors():
+        connection = connect(kafka_config, environ=dict(os.environ))
+        text = sys.stdin.read() if row == "-" else row
+        print_json(ask(connection.kafka, text, key=key, model=model, timeout_seconds=timeout))
+
+
+@app.command()
+def env() -> None:
+    """Print the local stack's settings as shell exports: `eval $(rollcast env)`."""
+    from rollcast_cli.local.stack import stack_environment
+    from rollcast_cli.local.state import StateFolder
+
+    with one_line_errors():
+        stack = StateFolder().read_stack()
+        for name, value in stack_environment(stack).items():
+            sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
+
+
+@topics_app.command("create")
+def topics_create(
+    kafka_config: KafkaConfig = None,
+    partitions: Annotated[int, typer.Option(min=1, help="Of every topic whose order is by key.")] = 6,
+    replication: Annotated[int, typer.Option(min=-1, help="Replicas; -1: the broker's default.")] = -1,
+) -> None:
+    """Create what is missing of Rollcast's topics; what is there is left as it is."""
+    from rollcast_common.kafka import ErrorWatch, create_topics, make_admin, reach_broker, topic_specs
+
+    with one_line_errors():
+        kafka = connect(kafka_config, environ=dict(os.environ)).kafka
+        reach_broker(kafka, client_id="rollcast-topics")
+        servers = kafka.broker.servers
+        admin = make_admin(kafka, ErrorWatch(servers), client_id="rollcast-topics")
+        specs = topic_specs(kafka.topics, partitions=partitions)
+        for name, created in create_topics(admin, specs, replication=replication, servers=servers).items():
+            sys.stdout.write(f"{name}: {'created' if created else 'exists'}\n")
+
+
+@topics_app.command("list")
+def topics_list(kafka_config: KafkaConfig = None) -> None:
+    """List Rollcast's topics with their partitions and how far they go."""
+    from rollcast_cli.status import collect_status, status_tables
+
+    with one_line_errors():
+        collected = collect_status(connect(kafka_config, environ=dict(os.environ)))
+        Console(highlight=False).print(status_tables(collected)[-1])
+
+
+if __name__ == "__main__":
+    app()

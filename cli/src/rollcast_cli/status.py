@@ -1,0 +1,83 @@
+"""What runs and what it does: `rollcast status`."""
+
+from typing import Any
+
+from confluent_kafka import TopicPartition
+from rich.table import Table
+
+from rollcast_cli.connection import Connection
+from rollcast_cli.local.stack import slot_health
+from rollcast_cli.topic_ends import topic_ends
+from rollcast_common.kafka import ErrorWatch, make_consumer, reach_broker
+
+__all__ = ["collect_status", "status_tables"]
+
+
+def collect_status(connection: Connection) -> dict[str, Any]:
+    """Processes and slots of the local stack, and how many records each topic holds. Raises KafkaProblem."""
+    kafka = connection.kafka
+    reach_broker(kafka, client_id="rollcast-status")
+    status: dict[str, Any] = {"servers": kafka.broker.servers, "topics": {}}
+    if (stack := connection.stack) is not None:
+        status |= {
+            "installation": stack.installation,
+            "broker": stack.broker,
+            "guarantee": stack.guarantee,
+            "model": stack.model,
+            "s3": stack.s3.endpoint_url,
+            "processes": [{"role": p.role, "pid": p.pid, "alive": p.alive} for p in stack.processes],
+            "slots": [{"role": role, **(slot_health(port) or {})} for role, port in stack.metrics_ports.items()],
+        }
+    watch = ErrorWatch(kafka.broker.servers)
+    consumer = make_consumer(kafka, watch, client_id="rollcast-status", group_id="rollcast-status")
+    try:
+        present = consumer.list_topics(timeout=10).topics
+        for topic in kafka.topics.all_full():
+            if topic not in present:
+                status["topics"][topic] = None
+                continue
+            ends = topic_ends(consumer, topic, kafka.broker.servers)
+            records = 0
+            for end in ends:
+                watermarks = consumer.get_watermark_offsets(TopicPartition(end.topic, end.partition), timeout=10)
+                records += watermarks[1] - watermarks[0]
+            status["topics"][topic] = {"partitions": len(ends), "offsets": records}
+    finally:
+        consumer.close()
+    return status
+
+
+def status_tables(status: dict[str, Any]) -> list[Table]:
+    tables = []
+    if "processes" in status:
+        guarantee = status["guarantee"].replace("_", " ")
+        title = f"{status['installation']}: broker {status['broker']} ({guarantee})"
+        processes = Table(title=title, title_justify="left")
+        for name in ("process", "pid", "state"):
+            processes.add_column(name)
+        for process in status["processes"]:
+            processes.add_row(process["role"], str(process["pid"]), "runs" if process["alive"] else "[red]ended[/red]")
+        slots = Table(title=f"slots of {status['model']}", title_justify="left")
+        for name in ("slot", "state", "version", "sha256", "partitions", "problem"):
+            slots.add_column(name)
+        for slot in status["slots"]:
+            state = "no answer" if "ready" not in slot else "ready" if slot["ready"] else "waiting for a model"
+            slots.add_row(
+                slot["role"],
+                state,
+                slot.get("version") or "-",
+                (slot.get("sha256") or "-")[:12],
+                str(slot.get("partitions", "-")),
+                slot.get("problem") or "-",
+            )
+        tables += [processes, slots]
+    topics = Table(title=f"topics at {status['servers']}", title_justify="left")
+    topics.add_column("topic")
+    topics.add_column("partitions", justify="right")
+    topics.add_column("offsets", justify="right")
+    for topic, facts in status["topics"].items():
+        if facts is None:
+            topics.add_row(topic, "[red]missing[/red]", "`rollcast topics create`")
+        else:
+            topics.add_row(topic, str(facts["partitions"]), f"{facts['offsets']:,}")
+    return [*tables, topics]
