@@ -71,7 +71,7 @@ def make_producer(
     try:
         return Producer(config)
     except (KafkaException, TypeError, ValueError) as error:
-        raise _bad_config(error) from None
+        raise _bad_config(error, params, "producer", params.producer.properties) from None
 
 
 def make_consumer(
@@ -99,7 +99,7 @@ def make_consumer(
     try:
         return Consumer(config)
     except (KafkaException, TypeError, ValueError) as error:
-        raise _bad_config(error) from None
+        raise _bad_config(error, params, "consumer", params.consumer.properties) from None
 
 
 def make_admin(params: KafkaParams, watch: ErrorWatch, *, client_id: str) -> AdminClient:
@@ -107,7 +107,7 @@ def make_admin(params: KafkaParams, watch: ErrorWatch, *, client_id: str) -> Adm
     try:
         return AdminClient(_client_config(params, watch, client_id))  # type: ignore[arg-type]  # callbacks are accepted too
     except (KafkaException, TypeError, ValueError) as error:
-        raise _bad_config(error) from None
+        raise _bad_config(error, params, "broker", {}) from None
 
 
 def reach_broker(params: KafkaParams, *, client_id: str, timeout_seconds: float = 10.0) -> None:
@@ -138,7 +138,10 @@ def reach_broker(params: KafkaParams, *, client_id: str, timeout_seconds: float 
             return
 
 
-def _bad_config(error: Exception) -> ConfigError:
+def _bad_config(error: Exception, params: KafkaParams, section: str, own: Mapping[str, Property]) -> ConfigError:
+    """Names the properties that were given: librdkafka may call one by its other name (linger.ms by a longer one)."""
     cause = error.args[0] if error.args else error
     text = cause.str() if isinstance(cause, KafkaError) else str(cause)
-    return ConfigError(f"Kafka client settings: {text}; see broker/consumer/producer.properties in kafka_config.yaml")
+    given = [f"broker.properties.{name}" for name in params.broker.properties]
+    given += [f"{section}.properties.{name}" for name in own]
+    return ConfigError(f"Kafka client settings: {text}; given in kafka_config.yaml: {', '.join(given) or 'none'}")

@@ -26,8 +26,11 @@ TRUSTED_TYPES: frozenset[str] = frozenset(
         "sklearn.gaussian_process.kernels.ConstantKernel",
         "sklearn.gaussian_process.kernels.Product",
         "sklearn.gaussian_process.kernels.RBF",
+        "sklearn.metrics._classification.balanced_accuracy_score",
         "sklearn.metrics._dist_metrics.EuclideanDistance64",
+        "sklearn.metrics._scorer._CurveScorer",
         "sklearn.metrics._scorer._PassthroughScorer",
+        "sklearn.metrics._scorer._Scorer",
         "sklearn.model_selection._search_successive_halving.HalvingGridSearchCV",
         "sklearn.model_selection._search_successive_halving.HalvingRandomSearchCV",
         "sklearn.model_selection._split.KFold",
@@ -37,5 +40,7 @@ TRUSTED_TYPES: frozenset[str] = frozenset(
         "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
         "sklearn.tree._tree.Tree",
         "sklearn.utils._bunch.Bunch",
+        "sklearn.utils._metadata_requests.MetadataRequest",
+        "sklearn.utils._metadata_requests.MethodMetadataRequest",
     }
 )

@@ -1,0 +1,110 @@
+"""KafkaError: what to do about it, and how it is said."""
+
+import socket
+import time
+
+import pytest
+from confluent_kafka import KafkaError
+from rollcast_common.errors import KafkaDenied, KafkaProblem, KafkaUnavailable, TopicMissing
+from rollcast_common.kafka import ErrorWatch, KafkaParams, Verdict, classify, problem_from, reach_broker
+
+
+def error(code: int, *, fatal: bool = False, retriable: bool = False, abort: bool = False) -> KafkaError:
+    return KafkaError(code, "the broker's words", fatal, retriable, abort)
+
+
+CLASSIFIED = {
+    "retriable": (error(KafkaError._TIMED_OUT, retriable=True), Verdict.RETRY),
+    "abortable": (error(KafkaError.ILLEGAL_GENERATION, abort=True), Verdict.ABORT),
+    "abortable before retriable": (
+        error(KafkaError.UNKNOWN_MEMBER_ID, retriable=True, abort=True),
+        Verdict.ABORT,
+    ),
+    "an ACL denial inside a transaction": (error(KafkaError._INCONSISTENT, abort=True), Verdict.ABORT),
+    "fatal": (error(KafkaError.INVALID_PRODUCER_EPOCH, fatal=True), Verdict.FATAL),
+    "fatal before abortable": (error(KafkaError.PRODUCER_FENCED, fatal=True, abort=True), Verdict.FATAL),
+    "a fenced static member, which does not say fatal": (error(KafkaError._FATAL), Verdict.FATAL),
+    "a fenced static member that even says retriable": (error(KafkaError._FATAL, retriable=True), Verdict.FATAL),
+    "a wrong password, which does not say fatal": (
+        error(KafkaError._AUTHENTICATION, retriable=True),
+        Verdict.FATAL,
+    ),
+    "a TLS mismatch": (error(KafkaError._SSL, retriable=True), Verdict.FATAL),
+    "a foreign transactional id": (error(KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, abort=True), Verdict.FATAL),
+    "a topic without permission": (error(KafkaError.TOPIC_AUTHORIZATION_FAILED, abort=True), Verdict.FATAL),
+    "none of these": (error(KafkaError.INVALID_CONFIG), Verdict.FATAL),
+}
+
+
+@pytest.mark.parametrize(("given", "verdict"), CLASSIFIED.values(), ids=CLASSIFIED)
+def test_classify(given: KafkaError, verdict: Verdict) -> None:
+    assert classify(given) is verdict
+
+
+SAID: dict[int, tuple[type[KafkaProblem], str]] = {
+    KafkaError._AUTHENTICATION: (KafkaDenied, "check security_protocol, sasl_mechanism, username, password"),
+    KafkaError.SASL_AUTHENTICATION_FAILED: (KafkaDenied, "check security_protocol"),
+    KafkaError._SSL: (KafkaDenied, "ssl_ca_file"),
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: (KafkaDenied, "an ACL is missing: add it"),
+    KafkaError.GROUP_AUTHORIZATION_FAILED: (KafkaDenied, "an ACL is missing: add it"),
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: (KafkaDenied, "an ACL is missing: add it"),
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: (KafkaDenied, "an ACL is missing: add it"),
+    KafkaError.UNKNOWN_TOPIC_OR_PART: (TopicMissing, "create it with `rollcast topics create`"),
+    KafkaError._UNKNOWN_TOPIC: (TopicMissing, "create it with `rollcast topics create`"),
+    KafkaError._UNKNOWN_PARTITION: (TopicMissing, "create it with `rollcast topics create`"),
+    KafkaError._TRANSPORT: (KafkaUnavailable, "is the broker running"),
+    KafkaError._ALL_BROKERS_DOWN: (KafkaUnavailable, "security_protocol right?"),
+    KafkaError._RESOLVE: (KafkaUnavailable, "broker.servers or ROLLCAST_KAFKA_SERVERS"),
+    KafkaError._TIMED_OUT: (KafkaUnavailable, "is the broker running"),
+    KafkaError._MSG_TIMED_OUT: (KafkaUnavailable, "is the broker running"),
+    KafkaError.COORDINATOR_NOT_AVAILABLE: (KafkaUnavailable, "is the broker running"),
+    KafkaError._FENCED: (KafkaProblem, "another process runs as the same slot: stop one"),
+    KafkaError.INVALID_PRODUCER_EPOCH: (KafkaProblem, "another process runs as the same slot: stop one"),
+    KafkaError.INVALID_CONFIG: (KafkaProblem, "(INVALID_CONFIG); the broker's log may say why"),
+}
+
+
+@pytest.mark.parametrize(("code", "kind", "advice"), [(code, *said) for code, said in SAID.items()])
+def test_a_problem_says_where_what_and_what_to_do(code: int, kind: type[KafkaProblem], advice: str) -> None:
+    problem = problem_from(error(code), "writing to app_messages", "broker-1:9092")
+    assert type(problem) is kind
+    text = str(problem)
+    assert text.startswith("Kafka at broker-1:9092: writing to app_messages: ")
+    assert "the broker's words" in text
+    assert advice in text
+    assert "\n" not in text
+    assert problem.retryable is (kind is KafkaUnavailable)
+
+
+def test_what_may_pass_says_so() -> None:
+    problem = problem_from(error(KafkaError.NOT_ENOUGH_REPLICAS, retriable=True), "writing", "b:1")
+    assert str(problem).endswith("(NOT_ENOUGH_REPLICAS); trying again may help")
+
+
+class TestErrorWatch:
+    def test_a_denial_is_remembered_whatever_comes_after(self) -> None:
+        watch = ErrorWatch("b:1")
+        watch(error(KafkaError._AUTHENTICATION))
+        watch(error(KafkaError._ALL_BROKERS_DOWN))
+        with pytest.raises(KafkaDenied, match="Kafka at b:1: reading: refused"):
+            watch.check("reading")
+        assert watch.last is not None
+        assert watch.last.code() == KafkaError._ALL_BROKERS_DOWN
+
+    def test_a_broker_that_is_down_is_no_denial(self) -> None:
+        watch = ErrorWatch("b:1")
+        watch(error(KafkaError._ALL_BROKERS_DOWN))
+        watch.check("reading")
+
+
+def test_reach_broker_where_nobody_listens() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, not listening: nobody else gets the port, and nobody answers
+        servers = f"127.0.0.1:{taken.getsockname()[1]}"
+        params = KafkaParams.from_mapping({"broker": {"servers": servers}}, source="test")
+        begun = time.monotonic()
+        with pytest.raises(KafkaUnavailable) as raised:
+            reach_broker(params, client_id="test", timeout_seconds=0.5)
+        took = time.monotonic() - begun
+    assert str(raised.value).startswith(f"Kafka at {servers}: connecting: not reachable")
+    assert 0.4 < took < 2.0, "it waits as long as it was told, and not much longer"
