@@ -1,0 +1,78 @@
+# `make` or `make help` lists what there is; every target makes what it needs.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON ?= python3
+UV_VERSION := 0.13.8
+TOOLS := .tools
+UV := $(TOOLS)/uv-$(UV_VERSION)/bin/uv
+RUN := $(UV) run --frozen --no-sync
+BROKER ?= auto
+export BROKER
+
+.PHONY: help
+help: ## This list
+	@echo "Rollcast: serve scikit-learn models on Kafka streams, and roll them without anyone noticing."
+	@echo
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  BROKER=auto|kafka|embedded   which Kafka \`demo\` and \`up\` run on (auto: Apache Kafka where Java and Maven work)"
+	@echo "  WINES=path/to/wines_SPA.csv  the wine data; without it the example is breast-cancer, on data inside scikit-learn"
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit("Rollcast needs Python 3.11 or later, this is %d.%d: make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(TOOLS)/uv-$(UV_VERSION)
+	$(TOOLS)/uv-$(UV_VERSION)/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/.synced: $(UV) uv.lock pyproject.toml $(wildcard */pyproject.toml */*/pyproject.toml)
+	$(UV) sync --quiet --frozen --all-packages --python $(PYTHON)
+	@touch $@
+
+.PHONY: setup
+setup: .venv/.synced ## Install everything into .venv, as uv.lock says
+
+.PHONY: demo
+demo: setup ## Train, publish, stream, retrain under traffic, count: the main job (about a minute)
+	$(RUN) rollcast demo
+
+.PHONY: up
+up: setup ## The same parts, running until Ctrl-C; look into them with .venv/bin/rollcast
+	$(RUN) rollcast up
+
+.PHONY: test
+test: setup ## All tests; those on real Kafka and S3 need Java 17, Maven and Go, and say so where they are missing
+	$(RUN) pytest
+
+.PHONY: bench
+bench: setup ## Messages a second on real Kafka: the article's loop, a pass-through, Rollcast; as ratios
+	$(RUN) python -m bench
+
+.PHONY: lint
+lint: setup ## Style and mistakes (ruff)
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+
+.PHONY: types
+types: setup ## Strict types (mypy)
+	$(RUN) mypy .
+
+.PHONY: contracts
+contracts: setup ## Who may import whom (import-linter)
+	$(RUN) lint-imports
+
+.PHONY: format
+format: setup ## Rewrite the code as ruff likes it
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+.PHONY: lock
+lock: $(UV) ## Resolve the dependencies again into uv.lock
+	$(UV) lock --upgrade
+
+.PHONY: ci
+ci: ## All that CI does, on this machine
+	.ci/run
+
+.PHONY: clean
+clean: ## Remove what the targets above made here (not the caches in ~/.cache/rollcast)
+	rm -rf .venv $(TOOLS) .rollcast .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
