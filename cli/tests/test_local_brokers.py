@@ -84,9 +84,8 @@ def broken_maven(machine: Machine) -> None:
 
 
 def no_network(machine: Machine) -> None:
-    machine.has_maven(
-        "printf '[\\033[1;31mERROR\\033[m] Could not transfer artifact: unknown host -> [Help 1]\\n[ERROR] more\\n'; exit 1"
-    )
+    said = "[\\033[1;31mERROR\\033[m] Could not transfer artifact: unknown host -> [Help 1]\\n[ERROR] more\\n"
+    machine.has_maven(f"printf '{said}'; exit 1")
 
 
 def full_disk(machine: Machine) -> None:

@@ -33,7 +33,7 @@ def python(tmp_path: Path) -> Iterator[Start]:
     def started(code: str, **environ: str) -> Child:
         child = start([sys.executable, "-c", code], role="child", log=tmp_path / "child.log", environ=environ)
         children.append(child)
-        wait_until(lambda: child.log.read_text(), what="its first line", timeout_seconds=20, children=[child])
+        wait_until(child.log.read_text, what="its first line", timeout_seconds=20, children=[child])
         return child
 
     yield started

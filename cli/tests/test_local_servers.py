@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import boto3
 import psutil
@@ -11,11 +12,12 @@ from tests.env.kafka import params_for
 from tests.env.missing import missing
 
 from rollcast_cli.local.brokers import Broker, BrokerChoice, start_broker
-from rollcast_cli.local.kafka_jars import KafkaBroker, available
+from rollcast_cli.local.kafka_jars import KafkaBroker, available, fetch_jars
 from rollcast_cli.local.ports import accepts, free_ports
 from rollcast_cli.local.processes import ChildDied
 from rollcast_cli.local.s3 import S3Server, start_s3
 from rollcast_common.artifacts import ArtifactStore
+from rollcast_common.errors import ConfigError
 from rollcast_common.kafka import TopicNames, check_topics, make_admin, topic_specs
 from rollcast_common.kafka.clients import ErrorWatch
 
@@ -35,12 +37,15 @@ def topics_on(broker: Broker) -> list[str]:
     return sorted(admin.list_topics(timeout=10).topics)
 
 
-@pytest.fixture(params=["kafka", "embedded"])
-def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
-    kind = request.param
+def started(kind: Literal["kafka", "embedded"], folder: Path) -> Broker:
     if kind == "kafka" and not (here := available()).works:
         missing(f"needs Java 17 and Maven: {here.why_not}")
-    broker = start_broker(BrokerChoice(kind, "the test says so"), tmp_path / "a folder, with a comma")
+    return start_broker(BrokerChoice(kind, "the test says so"), folder)
+
+
+@pytest.fixture(params=["kafka", "embedded"])
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
+    broker = started(request.param, tmp_path / "a folder, with a comma")
     yield broker
     broker.stop()
 
@@ -58,26 +63,33 @@ def test_a_broker_listens_on_this_machine_only_makes_topics_and_ends(broker: Bro
     assert not accepts(int(broker.servers.rpartition(":")[2]))
 
 
-def test_the_same_data_can_be_served_on_other_ports(broker: Broker) -> None:
-    if not isinstance(broker, KafkaBroker):
-        return  # the embedded one keeps nothing
-    broker.create_topics(topic_specs(TopicNames(), partitions=1))
-    before = topics_on(broker)
-    broker.stop()
-    again = start_broker(BrokerChoice("kafka", "the test says so"), broker.folder)
+def test_data_can_be_served_again_on_other_ports_but_by_one_broker_at_a_time(tmp_path: Path) -> None:
+    first = started("kafka", tmp_path)
     try:
-        assert again.servers != broker.servers
+        first.create_topics(topic_specs(TopicNames(), partitions=1))
+        before = topics_on(first)
+        with pytest.raises(ConfigError, match="another broker runs on this folder"):
+            started("kafka", tmp_path)
+    finally:
+        first.stop()
+    again = started("kafka", tmp_path)
+    try:
+        assert again.servers != first.servers
         assert topics_on(again) == before
     finally:
         again.stop()
 
 
-def test_a_broker_that_cannot_start_shows_its_log(broker: Broker) -> None:
-    """Two on one folder: the second finds it locked."""
-    if not isinstance(broker, KafkaBroker):
-        return  # the embedded one has no data folder
-    with pytest.raises(ChildDied, match=r"(?s)Kafka ended with exit code 1; .*lock"):
-        start_broker(BrokerChoice("kafka", "the test says so"), broker.folder)
+def test_a_broker_that_cannot_start_says_why_in_the_end_of_its_log(tmp_path: Path) -> None:
+    first = started("kafka", tmp_path / "first")
+    try:
+        taken = int(first.servers.rpartition(":")[2])
+        with pytest.raises(ChildDied, match=r"(?s)Kafka ended with exit code 1; .*Address already in use"):
+            KafkaBroker(tmp_path / "second", fetch_jars(), ports=(free_ports(1)[0], taken)).start()
+        with pytest.raises(ConfigError, match=f"127.0.0.1:{taken} is taken"):
+            KafkaBroker(tmp_path / "third", fetch_jars(), ports=(taken, free_ports(1)[0])).start()
+    finally:
+        first.stop()
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from rollcast_cli.local.ports import accepts, free_ports
+from rollcast_cli.local.ports import accepts, check_free, free_ports
 from rollcast_cli.local.processes import Child, ChildDied, start, wait_until
-from rollcast_common.errors import RollcastError
+from rollcast_common.errors import ConfigError, RollcastError
 from rollcast_common.kafka import KafkaBrokerParams, KafkaParams, create_topics, make_admin
 from rollcast_common.kafka.clients import ErrorWatch
 from rollcast_common.kafka.topics import TopicSpec
@@ -136,26 +136,23 @@ class KafkaBroker:
     def start(self) -> None:
         """Format the folder where that was not done, start, and wait until the port is open.
 
-        Raises ChildDied with the end of the log, NotInTime after 60 s.
+        Raises ConfigError when another process has the folder or the port, ChildDied with the end of the log, NotInTime
+        after 60 s.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        template = _FILES.joinpath("server.properties").read_text(encoding="utf-8")
-        ports = {"@PORT@": self.port, "@CONTROLLER_PORT@": self._controller_port}
-        for mark, port in ports.items():
-            template = template.replace(mark, str(port))
-        (self.folder / "server.properties").write_text(template, encoding="utf-8")
-        (self.folder / "log4j2.properties").write_text(
-            _FILES.joinpath("log4j2.properties").read_text(encoding="utf-8"), encoding="utf-8"
-        )
-        if not (self.folder / "data" / "meta.properties").exists():
-            self._format()
-        self._new_archive = None if self._java.has_archive else self.folder / "classes.jsa"
-        self._child = start(
-            [*self._java.command(writing=self._new_archive), "kafka.Kafka", "server.properties"],
-            role="Kafka",
-            log=self.folder / "kafka.log",
-            cwd=self.folder,
-        )
+        with self._sole_use() as lock:
+            check_free(self.port)
+            self._configure()
+            if not (self.folder / "data" / "meta.properties").exists():
+                self._format()
+            self._new_archive = None if self._java.has_archive else self.folder / "classes.jsa"
+            self._child = start(
+                [*self._java.command(writing=self._new_archive), "kafka.Kafka", "server.properties"],
+                role="Kafka",
+                log=self.folder / "kafka.log",
+                cwd=self.folder,
+                inherited=[lock],
+            )
         try:
             wait_until(
                 lambda: accepts(self.port),
@@ -187,6 +184,30 @@ class KafkaBroker:
     def kill(self) -> None:
         """SIGKILL: what a test does to a broker."""
         self.child.kill()
+
+    @contextlib.contextmanager
+    def _sole_use(self) -> Iterator[int]:
+        """A lock that the broker inherits and so holds exactly as long as it lives, whoever started it.
+
+        Kafka has one too, but looks at it only after its controller has opened the metadata log, to the other's harm.
+        """
+        descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigError(f"{self.folder}: another broker runs on this folder; stop it first") from None
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _configure(self) -> None:
+        text = _FILES.joinpath("server.properties").read_text(encoding="utf-8")
+        for mark, port in {"@PORT@": self.port, "@CONTROLLER_PORT@": self._controller_port}.items():
+            text = text.replace(mark, str(port))
+        (self.folder / "server.properties").write_text(text, encoding="utf-8")
+        logging = _FILES.joinpath("log4j2.properties").read_text(encoding="utf-8")
+        (self.folder / "log4j2.properties").write_text(logging, encoding="utf-8")
 
     def _format(self) -> None:
         result = subprocess.run(  # noqa: S603  # Kafka's own tool

@@ -4,9 +4,9 @@ import contextlib
 import secrets
 import socket
 
-from rollcast_common.errors import RollcastError
+from rollcast_common.errors import ConfigError, RollcastError
 
-__all__ = ["accepts", "free_ports"]
+__all__ = ["accepts", "check_free", "free_ports"]
 
 # Below the range from which Linux and macOS take the ports of outgoing connections: a client that keeps trying a
 # killed broker's port would else sooner or later connect to itself and so keep the broker from having it back.
@@ -27,6 +27,12 @@ def free_ports(count: int) -> list[int]:
                 listener.bind(("127.0.0.1", port))
                 found.append(port)
     raise RollcastError(f"no free port between {_FIRST} and {_LAST} on 127.0.0.1")
+
+
+def check_free(port: int) -> None:
+    """Before a server is started there: else another's answer would pass for its own. Raises ConfigError."""
+    if accepts(port):
+        raise ConfigError(f"127.0.0.1:{port} is taken: another process listens there; choose another port")
 
 
 def accepts(port: int) -> bool:

@@ -146,10 +146,12 @@ def start(
     log: Path,
     environ: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    inherited: Sequence[int] = (),
 ) -> Child:
     """Start `command` with stdout and stderr appended to `log`.
 
-    `environ` is laid over ours. A terminal's Ctrl-C does not reach the child: stopping is the parent's decision.
+    `environ` is laid over ours, `inherited` are file descriptors that stay open in the child.
+    A terminal's Ctrl-C does not reach the child: stopping is the parent's decision.
     Raises ChildDied when the command cannot be started at all.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -163,6 +165,7 @@ def start(
                 cwd=cwd,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **(environ or {})},
                 start_new_session=True,
+                pass_fds=tuple(inherited),
             )
     except OSError as error:
         raise ChildDied(f"{role}: {command[0]} cannot be started: {error.strerror}") from None

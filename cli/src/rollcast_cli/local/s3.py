@@ -8,7 +8,7 @@ import boto3
 from botocore.config import Config
 from pydantic import SecretStr
 
-from rollcast_cli.local.ports import accepts, free_ports
+from rollcast_cli.local.ports import accepts, check_free, free_ports
 from rollcast_cli.local.processes import Child, start, wait_until
 from rollcast_common.artifacts import S3Params
 
@@ -28,8 +28,10 @@ class S3Server:
 
 
 def start_s3(*, log: Path, bucket: str = DEFAULT_BUCKET, port: int | None = None) -> S3Server:
-    """Start it on 127.0.0.1 and create the bucket, versioned. Raises ChildDied or NotInTime (60 s)."""
+    """Start it on 127.0.0.1 and create the bucket, versioned. Raises ChildDied, NotInTime (60 s), or
+    ConfigError when the port is taken."""
     port = port or free_ports(1)[0]
+    check_free(port)
     child = start(
         [sys.executable, "-m", "rollcast_cli.local.embedded_s3", "--port", str(port)],
         role="S3",
