@@ -29,7 +29,8 @@ class S3Server:
 
 def start_s3(*, log: Path, bucket: str = DEFAULT_BUCKET, port: int | None = None) -> S3Server:
     """Start it on 127.0.0.1 and create the bucket, versioned. Raises ChildDied, NotInTime (60 s), or
-    ConfigError when the port is taken."""
+    ConfigError when the port is taken.
+    """
     port = port or free_ports(1)[0]
     check_free(port)
     child = start(
