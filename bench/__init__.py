@@ -1,0 +1,1 @@
+"""`python -m bench`: how fast, as ratios in one run on real Kafka."""
