@@ -1,10 +1,14 @@
-"""Orders from topic `train`: every announcement of our model is an order, its offset is its generation."""
+"""Orders from topic `train`: every announcement of our model is an order.
+
+The topic has one partition, and an order's generation is its offset + 1. A broker that knows no better gives it
+more (the embedded one does); then there is no order but in time, and the generation is the record's timestamp.
+"""
 
 import threading
 from typing import Self
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 
 from rollcast_common.artifacts import parse_uri
 from rollcast_common.contracts import ModelTrained, parse_model_trained
@@ -88,15 +92,23 @@ class TrainOrders:
             settings={"auto.offset.reset": "earliest"},
         )
         try:
-            consumer.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
-            self._follow(consumer, watch)
+            partitions = self._partitions(consumer)
+            consumer.assign([TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in partitions])
+            self._follow(consumer, watch, totally_ordered=len(partitions) == 1)
         except KafkaProblem as problem:
             self.problem = problem
             self._changed.set()
         finally:
             consumer.close()
 
-    def _follow(self, consumer: Consumer, watch: ErrorWatch) -> None:
+    def _partitions(self, consumer: Consumer) -> list[int]:
+        try:
+            return sorted(consumer.list_topics(self._topic, timeout=10).topics[self._topic].partitions)
+        except KafkaException as error:
+            doing = f"following topic {self._topic}"
+            raise problem_from(error.args[0], doing, self._params.broker.servers) from None
+
+    def _follow(self, consumer: Consumer, watch: ErrorWatch, *, totally_ordered: bool) -> None:
         doing = f"following topic {self._topic}"
         while not self._stopping.is_set():
             first = consumer.poll(_POLL_SECONDS)
@@ -107,21 +119,23 @@ class TrainOrders:
             for message in [first, *consumer.consume(1000, 0)]:
                 error = message.error()
                 if error is None:
-                    self._take(message)
+                    self._take(message, totally_ordered=totally_ordered)
                 elif classify(error) is Verdict.FATAL:
                     _log.warning("train topic", problem=str(problem_from(error, doing, self._params.broker.servers)))
             self._changed.set()
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: Message, *, totally_ordered: bool) -> None:
         offset = message.offset()
         assert offset is not None  # noqa: S101  # a record without error has one
+        generation = offset + 1 if totally_ordered else message.timestamp()[1]
         try:
             event = parse_model_trained(message.key(), message.value(), default_model=self._model)
             if event.model != self._model:
                 return
-            order = order_from(event, generation=offset + 1, bucket=self._bucket)
+            order = order_from(event, generation=generation, bucket=self._bucket)
         except (ContractError, ConfigError) as error:
             _log.warning("announcement ignored", topic=self._topic, offset=offset, problem=str(error))
             return
         with self._lock:
-            self._orders = [*self._orders[1 - _KEPT :], order]
+            newest_last = sorted([*self._orders, order], key=lambda known: known.generation)
+            self._orders = newest_last[-_KEPT:]
