@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from rollcast_common.contracts import DeadLetter, DeadLetterReason, ModelTrained, Prediction, request_id_of
 from rollcast_common.contracts.dead_letter import dead_letter_headers, parse_dead_letter
 from rollcast_common.contracts.headers import header_texts

@@ -5,6 +5,7 @@ import time
 
 import pytest
 from confluent_kafka import KafkaError
+
 from rollcast_common.errors import KafkaDenied, KafkaProblem, KafkaUnavailable, TopicMissing
 from rollcast_common.kafka import ErrorWatch, KafkaParams, Verdict, classify, problem_from, reach_broker
 

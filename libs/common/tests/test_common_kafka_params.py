@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from rollcast_common.errors import ConfigError
 from rollcast_common.kafka import ErrorWatch, KafkaParams, load_kafka_params, make_admin, make_consumer, make_producer
 from rollcast_common.kafka.params import ENVIRONMENT
@@ -347,19 +348,18 @@ class TestClients:
             ({"linger.msx": 5}, "linger.msx"),
             ({"linger.ms": "soon"}, "producer.properties.linger.ms"),
             ({"compression.type": "best"}, "producer.properties.compression.type"),
-            ({"ssl.key.pem": SECRET, "security.protocol": "SSL"}, "security.protocol"),
             ({"ssl.key.pem": SECRET}, "ssl.key.pem"),
         ],
     )
     def test_a_producer_property(self, properties: dict[str, Any], says: str) -> None:
+        params = KafkaParams.from_mapping(
+            {
+                "broker": {"servers": "127.0.0.1:1", "security_protocol": "SSL"},
+                "producer": {"properties": properties},
+            },
+            source="test",
+        )
         with pytest.raises(ConfigError) as refused:
-            params = KafkaParams.from_mapping(
-                {
-                    "broker": {"servers": "127.0.0.1:1", "security_protocol": "SSL"},
-                    "producer": {"properties": properties},
-                },
-                source="test",
-            )
             make_producer(params, ErrorWatch("127.0.0.1:1"), client_id="test")
         assert says in str(refused.value)
         assert SECRET not in str(refused.value)

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from rollcast_common.contracts import DeadLetterReason as Reason
 from rollcast_common.errors import UnusableModel
 from rollcast_common.models.card import Feature, InputSchema
@@ -245,9 +246,9 @@ def test_unusual_names(name: str) -> None:
 # Texts that come close to being numbers or missing: where two ways of reading could differ.
 _TEXTS = st.one_of(
     st.sampled_from(
-        ["", " ", "N.V.", " N.V.", "-999", " -999 ", "nan", "inf", "-inf", "1_000", "0x1", "1\0", "١", "1e999"]
+        ["", " ", "N.V.", " N.V.", "-999", " -999 ", "nan", "inf", "-inf", "1_000", "0x1", "1\0", "\u0661", "1e999"]
     ),
-    st.text(alphabet="0123456789.eE+-_ \t\0naif١", max_size=8),
+    st.text(alphabet="0123456789.eE+-_ \t\0naif\u0661", max_size=8),
     st.text(max_size=5),
 )
 _CELLS = st.one_of(

@@ -20,8 +20,10 @@ _tracebacks_as_fields = structlog.processors.ExceptionRenderer(
 )
 
 
-def configure_logs(service: str, *, fmt: LogFormat = "json", level: str = "info") -> None:
+def configure_logs(service: str, *, fmt: LogFormat = "json", level: str = "info", **fields: str) -> None:
     """Send every log line, also those of libraries, to stderr in one shape, with the service's name in it.
+
+    `fields` go into every line, too.
 
     Raises ConfigError when there is no such level.
     """
@@ -30,7 +32,8 @@ def configure_logs(service: str, *, fmt: LogFormat = "json", level: str = "info"
 
     def add_service(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
         # Not a context variable: a new thread begins with an empty context.
-        event.setdefault("service", service)
+        for name, value in {"service": service, **fields}.items():
+            event.setdefault(name, value)
         return event
 
     shared: list[structlog.typing.Processor] = [
