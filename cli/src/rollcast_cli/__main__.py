@@ -81,7 +81,7 @@ def up(
         options = StackOptions(example.model, slots, ("--allow-pickle",) if allow_pickle else ())
         with LocalStack(StateFolder(), choice, options, steps.say) as stack:
             if train:
-                stack.train(example.config, example.data, seed=None, on_line=steps.say)
+                stack.train(example.config, example.data)
             if rate > 0:
                 rows = stack.request_rows(example.config, example.data)
                 stack.start_source(rows, rate=rate, bad_every=bad_every)

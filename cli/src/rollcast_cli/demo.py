@@ -56,7 +56,7 @@ def run_demo(example: Example, options: DemoOptions, folder: StateFolder, consol
     steps.say(choice.reason)
     with LocalStack(folder, choice, StackOptions(example.model, options.slots), steps.say) as stack:
         rows = stack.request_rows(example.config, example.data)
-        first = stack.train(example.config, example.data, seed=None, on_line=steps.say)
+        first = stack.train(example.config, example.data)
         steps.say(f"announced {example.model}@{first} on topic train; waiting for the slots to load it")
         _wait(lambda: all(v == first for v in stack.versions()), stack, f"every slot serves {first}", _READY_SECONDS)
         steps.say(f"{options.slots} slots serve {first}")
@@ -67,7 +67,7 @@ def run_demo(example: Example, options: DemoOptions, folder: StateFolder, consol
                 _wait(lambda: reader.answered() > 0, stack, "a first answer", _READY_SECONDS)
                 screen.watch(options.before_seconds, stack)
                 steps.say("training again, under traffic")
-                second = stack.train(example.config, example.data, seed=7, on_line=steps.say)
+                second = stack.train(example.config, example.data, seed=7, meanwhile=lambda: screen.show(stack))
                 announced = time.monotonic()
                 screen.wait(lambda: all(v == second for v in stack.versions()), stack, f"every slot serves {second}")
                 swap_seconds = time.monotonic() - announced
@@ -144,6 +144,10 @@ class _Screen:
             return
 
     def _tick(self, stack: LocalStack) -> None:
+        self.show(stack)
+        time.sleep(0.2)
+
+    def show(self, stack: LocalStack) -> None:
         stack.check()
         self._reader.check()
         views, dead = self._reader.views(), self._reader.dead_letters()
@@ -152,7 +156,6 @@ class _Screen:
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + 2
             self._steps.say(f"  {view_line(views, dead)}")
-        time.sleep(0.2)
 
 
 def _report(outcome: _Outcome, options: DemoOptions, title: str) -> Table:

@@ -209,10 +209,17 @@ class LocalStack:
         healths = [slot_health(slot.port) for slot in self._slots]
         return sorted({str(health["problem"]) for health in healths if health and health.get("problem")})
 
-    def train(self, config: Path, data: Path | None, *, seed: int | None, on_line: Callable[[str], None]) -> str:
+    def train(
+        self,
+        config: Path,
+        data: Path | None,
+        *,
+        seed: int | None = None,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> str:
         """Run the trainer to its end and return the version that it announced. Raises ChildDied.
 
-        It is another program, as it is another container elsewhere.
+        It is another program, as it is another container elsewhere. `meanwhile` is called several times a second.
         """
         log = self._logs / f"trainer-{int(time.time() * 1000)}.log"
         arguments = ["fit", "--config", str(config), "--log-format", "json"]
@@ -234,18 +241,19 @@ class LocalStack:
                     entry = _entry(line)
                     if entry.get("event") == "trained":
                         trained = entry
-                    elif entry:
-                        on_line(_told(entry))
+                    elif "seconds" in entry:
+                        self._say(f"  trainer: {entry.get('event', '')} ({entry['seconds']:.1f} s)")
                 seen = len(lines)
                 if over:
                     break
                 self.check()
+                meanwhile()
                 time.sleep(0.1)
         finally:
             child.stop(grace_seconds=5)
         if child.returncode != 0:
             raise ChildDied(f"trainer: {_entry(lines[-1]).get('event', lines[-1]) if lines else 'no output'}")
-        on_line(_summary(trained))
+        self._say(_summary(trained))
         return str(trained["version"])
 
     def request_rows(self, config: Path, data: Path | None) -> Path:
@@ -319,12 +327,6 @@ def _entry(line: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return entry if isinstance(entry, dict) else {}
-
-
-def _told(entry: dict[str, Any]) -> str:
-    seconds = entry.get("seconds")
-    took = f" ({seconds:.1f} s)" if isinstance(seconds, int | float) else ""
-    return f"  trainer: {entry.get('event', '')}{took}"
 
 
 def _summary(trained: dict[str, Any]) -> str:
