@@ -43,21 +43,12 @@ class Prediction(msgspec.Struct, kw_only=True):
         return msgspec.json.decode(self.prediction)
 
 
-class _Readable(Prediction, kw_only=True):
-    """The same for a reader: of `Raw | None` msgspec reads only null."""
-
-    features: msgspec.Raw = msgspec.Raw(b"null")
-
-
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(_Readable)
+_decoder = msgspec.json.Decoder(Prediction)
 
 encode_prediction = _encoder.encode
 
 
 def decode_prediction(data: bytes) -> Prediction:
     """Raises ContractError when `data` is no prediction of a known major."""
-    fields = msgspec.structs.asdict(decode_contract("Prediction", _decoder, data, major=1))
-    if bytes(fields["features"]) == b"null":
-        fields["features"] = None
-    return Prediction(**fields)
+    return decode_contract("Prediction", _decoder, data, major=1)
