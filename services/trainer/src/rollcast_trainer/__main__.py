@@ -1,6 +1,7 @@
 """Command `rollcast-trainer`. Heavy imports wait inside, so that help and mistakes are told at once."""
 
 import contextlib
+import json
 import logging
 import re
 import signal
@@ -16,6 +17,7 @@ import typer
 
 from rollcast_common.errors import ArtifactExists, ConfigError, RollcastError
 from rollcast_common.logs import LogFormat, configure_logs
+from rollcast_trainer.interruption import Leftovers, ending_on_signals
 from rollcast_trainer.progress import Progress
 from rollcast_trainer.settings import load_settings
 
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
     from rollcast_trainer.training import Trained
 
 __all__ = ["app"]
-
-_INTERRUPTED = 130
-"""What shells expect after Ctrl-C."""
 
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -79,8 +78,20 @@ def fit(
     """  # \b keeps the lines of a paragraph as they are in the help
     if not publish and output is None:
         raise typer.BadParameter("needs --output DIR, or the model would go nowhere", param_hint="--no-publish")
-    with _told_in_one_line(log_format) as progress:
-        _run(config, data, version, kafka_config, s3_config, output, seed, log_format, progress, publish=publish)
+    with _told_in_one_line(log_format) as (progress, leftovers):
+        _run(
+            config,
+            data,
+            version,
+            kafka_config,
+            s3_config,
+            output,
+            seed,
+            log_format,
+            progress,
+            leftovers,
+            publish=publish,
+        )
 
 
 def _run(
@@ -93,6 +104,7 @@ def _run(
     seed: int | None,
     log_format: LogFormat,
     progress: Progress,
+    leftovers: Leftovers,
     *,
     publish: bool,
 ) -> None:
@@ -119,6 +131,7 @@ def _run(
 
     # Inside the output folder, so that a finished file is moved there in one step.
     with tempfile.TemporaryDirectory(prefix=".rollcast-", dir=output) as folder:
+        leftovers.folder = Path(folder)
         trained = train(settings, version=named, now=now, folder=Path(folder), progress=progress)
         went: list[str] = []
         if destination is not None:
@@ -127,6 +140,7 @@ def _run(
             with progress.step("announcing"):
                 publishing.announce(destination.kafka, publishing.event_for(trained.card, uploaded))
             went += [uploaded.model.uri, uploaded.card.uri, f"announced on topic {destination.topic}"]
+        progress.current = "finishing"
         if output is not None:
             for path in (trained.model_path, trained.card_path):
                 went.append(str(path.replace(output / path.name)))
@@ -173,34 +187,23 @@ def _report(trained: "Trained", went: list[str], log_format: LogFormat) -> None:
 
 
 @contextlib.contextmanager
-def _told_in_one_line(log_format: LogFormat) -> Iterator[Progress]:
+def _told_in_one_line(log_format: LogFormat) -> Iterator[tuple[Progress, Leftovers]]:
     """What a user can cause ends in one line and an exit code: 1 for an error, 130 for Ctrl-C."""
     configure_logs("rollcast-trainer", fmt=log_format, level="info" if log_format == "json" else "error")
     if log_format == "console":
         # librdkafka tells every failed attempt to connect; our own line says it once.
         logging.getLogger("rollcast.kafka").setLevel(logging.CRITICAL)
-    progress = Progress(log_format)
-    try:
-        yield progress
-    except RollcastError as error:
-        _tell(f"error: {error}", log_format)
-        raise typer.Exit(1) from None
-    except OSError as error:  # a full disk, a folder that may not be written
-        where = f"{error.filename}: " if error.filename else ""
-        _tell(f"error: {where}{error.strerror or error} (while {progress.current})", log_format)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not break the line
-        _tell(f"interrupted while {progress.current}; {_left_behind(progress.current)}", log_format)
-        raise typer.Exit(_INTERRUPTED) from None
-
-
-def _left_behind(step: str) -> str:
-    if step == "uploading":
-        return "nothing was announced; what was uploaded lies unused"
-    if step == "announcing":
-        return "the model is uploaded, but may not have been announced: look at topic train"
-    return "nothing was published"
+    progress, leftovers = Progress(log_format), Leftovers()
+    with ending_on_signals(lambda number: _last_words(number, progress.current, log_format), leftovers):
+        try:
+            yield progress, leftovers
+        except RollcastError as error:
+            _tell(f"error: {error}", log_format)
+            raise typer.Exit(1) from None
+        except OSError as error:  # a full disk, a folder that may not be written
+            where = f"{error.filename}: " if error.filename else ""
+            _tell(f"error: {where}{error.strerror or error} (while {progress.current})", log_format)
+            raise typer.Exit(1) from None
 
 
 def _tell(text: str, log_format: LogFormat) -> None:
@@ -209,6 +212,29 @@ def _tell(text: str, log_format: LogFormat) -> None:
         structlog.get_logger().error(line)
     else:
         sys.stderr.write(f"rollcast-trainer: {line}\n")
+
+
+def _last_words(number: signal.Signals, step: str, log_format: LogFormat) -> bytes:
+    """Without the logger, whose locks may be held by what is being interrupted."""
+    verb = "interrupted" if number == signal.SIGINT else "terminated"
+    text = f"{verb} while {step}; {_left_behind(step)}"
+    if log_format == "json":
+        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        entry = {"event": text, "level": "error", "service": "rollcast-trainer", "timestamp": now}
+        return json.dumps(entry).encode() + b"\n"
+    # On a terminal the spinner's line is erased, and the cursor that it hid shown.
+    wipe = "\r\x1b[2K\x1b[?25h" if sys.stderr.isatty() else ""
+    return f"{wipe}rollcast-trainer: {text}\n".encode()
+
+
+def _left_behind(step: str) -> str:
+    if step == "uploading":
+        return "nothing was announced; what was uploaded lies unused"
+    if step == "announcing":
+        return "the model is uploaded, but may not have been announced: look at topic train"
+    if step == "finishing":
+        return "the model was made and, unless --no-publish was given, published"
+    return "nothing was published"
 
 
 if __name__ == "__main__":

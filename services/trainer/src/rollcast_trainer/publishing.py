@@ -131,11 +131,11 @@ def announce(kafka: KafkaParams, event: ModelTrained) -> None:
     deadline = time.monotonic() + _DELIVERY_TIMEOUT_SECONDS + 5
     try:
         while not reports and time.monotonic() < deadline:
-            producer.poll(0.1)  # short, because Ctrl-C waits for it
+            producer.poll(0.1)
             watch.check(doing)
     finally:
         if not reports:
-            producer.purge()
+            producer.purge()  # or it might still be delivered after we said that it was not
     if not reports:
         raise KafkaUnavailable(f"Kafka at {servers}: {doing}: no answer")
     if error := reports[0]:
