@@ -1,5 +1,6 @@
 """The command `rollcast-predictor`."""
 
+import logging
 import signal
 import sys
 import threading
@@ -10,11 +11,12 @@ import structlog
 import typer
 
 from rollcast_common.artifacts import load_s3_params
-from rollcast_common.errors import RollcastError
+from rollcast_common.errors import ConfigError, RollcastError
 from rollcast_common.kafka import load_kafka_params
 from rollcast_common.logs import LogFormat, configure_logs
 from rollcast_predictor.settings import PredictorSettings, default_cache_dir
 from rollcast_predictor.slot import run_slot
+from rollcast_predictor.sparing_logs import Sparingly
 
 __all__ = ["app"]
 
@@ -80,6 +82,10 @@ def run(
     cache_dir: Annotated[
         Path | None, typer.Option(envvar="ROLLCAST_CACHE_DIR", help="Where model files are kept; default ~/.cache.")
     ] = None,
+    startup_timeout_seconds: Annotated[
+        float,
+        typer.Option(envvar="ROLLCAST_STARTUP_TIMEOUT_SECONDS", help="How long to look for Kafka before giving up."),
+    ] = 10.0,
     metrics_host: Annotated[str, typer.Option(envvar="ROLLCAST_METRICS_HOST")] = "127.0.0.1",
     metrics_port: Annotated[
         int, typer.Option(envvar="ROLLCAST_METRICS_PORT", help="/metrics, /healthz, /readyz; 0 takes a free port.")
@@ -95,11 +101,14 @@ def run(
         ROLLCAST_KAFKA_SERVERS=localhost:9092 ROLLCAST_S3_BUCKET=models rollcast-predictor run --model wine-price
     """
     fmt: LogFormat = "console" if log_format == "console" else "json"
-    configure_logs("predictor", fmt=fmt, level=log_level)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     try:
+        # Before there is a slot to name; what is wrong with the settings is told, too.
+        configure_logs("predictor", fmt=fmt)
+        if log_format not in ("json", "console"):
+            raise ConfigError(f"log format was {log_format!r}, may be json or console")  # noqa: TRY301  # as others
         settings = PredictorSettings.from_mapping(
             {
                 "model": model,
@@ -115,15 +124,21 @@ def run(
                 "allow_pickle": allow_pickle,
                 "trusted_types": tuple(trusted_type or ()),
                 "cache_dir": cache_dir or default_cache_dir(),
+                "startup_timeout_seconds": startup_timeout_seconds,
                 "metrics_host": metrics_host,
                 "metrics_port": metrics_port,
             },
             source="command line and environment",
         )
-        structlog.contextvars.bind_contextvars(slot=settings.slot)
+        configure_logs("predictor", fmt=fmt, level=log_level, slot=settings.slot)
+        # During an outage librdkafka says "Connection refused" 20 times a second.
+        logging.getLogger("rollcast.kafka").addFilter(Sparingly(every_seconds=30))
         run_slot(settings, load_kafka_params(kafka_config), load_s3_params(s3_config), stopping)
     except RollcastError as error:
         structlog.get_logger().error("predictor stopped", problem=str(error), kind=type(error).__name__)
+        sys.exit(1)
+    except Exception:  # noqa: BLE001  # a bug; its traceback belongs into the log, in the log's shape
+        structlog.get_logger().exception("predictor failed")
         sys.exit(1)
 
 

@@ -54,6 +54,19 @@ class Batch:
             for row, message in enumerate(self.messages)
         ]
 
+    def split(self, at: int) -> tuple["Batch", "Batch"]:
+        """The rows before row `at` and the others, each with rows counted from 0.
+
+        Rows are in the order of their offsets, so each part can be committed by itself, the first one first.
+        """
+        parts = []
+        for rows in (range(at), range(at, len(self.messages))):
+            part = Batch(self.sequence, self.messages[rows.start : rows.stop], self.group_metadata)
+            part.failures = {row - rows.start: failure for row, failure in self.failures.items() if row in rows}
+            part.skipped = {row - rows.start for row in self.skipped if row in rows}
+            parts.append(part)
+        return parts[0], parts[1]
+
     def first_offsets(self) -> dict[tuple[str, int], int]:
         """Where to go back to when the batch did not happen."""
         return first_offsets(self.messages)

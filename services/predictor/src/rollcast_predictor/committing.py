@@ -1,5 +1,7 @@
 """How a batch becomes real: outputs and offsets together, or at least outputs before offsets."""
 
+import threading
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -9,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from rollcast_common.errors import RollcastError
 from rollcast_common.kafka import ErrorWatch, KafkaParams, Verdict, classify, make_producer, problem_from
 from rollcast_predictor.batch import Batch
+from rollcast_predictor.heartbeat import Heartbeat
 from rollcast_predictor.outputs import Output
 
 __all__ = ["AtLeastOnceCommitter", "BatchAborted", "Committer", "OutputsRefused", "TransactionalCommitter"]
@@ -16,6 +19,10 @@ __all__ = ["AtLeastOnceCommitter", "BatchAborted", "Committer", "OutputsRefused"
 _log = structlog.get_logger()
 
 _MAX_MESSAGE_BYTES = 16 << 20
+
+_RETRY_SECONDS = 0.1
+_SAY_EVERY_SECONDS = 30.0
+_DRAIN_SECONDS = 10.0
 
 _TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE)
 
@@ -38,13 +45,15 @@ class BatchAborted(RollcastError):
 class OutputsRefused(RollcastError):
     """Kafka will not take these rows' outputs as they are (row → why), and never will.
 
-    `rest_is_out` says whether the other outputs of the batch can be read already.
+    `rest_is_out` says whether the other outputs of the batch can be read already. Not `certain`: Kafka refuses
+    records by the request, so some of these rows may only have been in bad company.
     """
 
-    def __init__(self, rows: dict[int, str], *, rest_is_out: bool) -> None:
+    def __init__(self, rows: dict[int, str], *, rest_is_out: bool, certain: bool) -> None:
         super().__init__(f"Kafka refused the outputs of {len(rows)} rows")
         self.rows = rows
         self.rest_is_out = rest_is_out
+        self.certain = certain
 
 
 class Committer(Protocol):
@@ -54,15 +63,25 @@ class Committer(Protocol):
         """Raises BatchAborted or OutputsRefused; and KafkaProblem: then this process ends."""
         ...
 
+    def poll(self) -> None:
+        """Let the producer say what it has to say; between two batches nobody else asks it."""
+        ...
+
     def close(self) -> None: ...
 
 
 class _Producing:
     """What both ways share: producing outputs and remembering which ones Kafka refused."""
 
-    def __init__(self, params: KafkaParams, *, client_id: str, settings: dict[str, str | int | float | bool]) -> None:
-        self._servers = params.broker.servers
-        self.watch = ErrorWatch(self._servers)
+    def __init__(
+        self,
+        params: KafkaParams,
+        watch: ErrorWatch,
+        *,
+        client_id: str,
+        settings: dict[str, str | int | float | bool],
+    ) -> None:
+        self.watch = watch
         self.producer: Producer = make_producer(
             params, self.watch, client_id=client_id, settings=_PRODUCER_SETTINGS | settings
         )
@@ -110,10 +129,14 @@ class TransactionalCommitter:
     The transactional id is the slot's, so a restarted slot aborts what its predecessor left open.
     """
 
-    def __init__(self, params: KafkaParams, *, slot: str) -> None:
+    def __init__(
+        self, params: KafkaParams, watch: ErrorWatch, *, slot: str, heartbeat: Heartbeat, stopping: threading.Event
+    ) -> None:
         self._servers = params.broker.servers
+        self._heartbeat = heartbeat
+        self._stopping = stopping
         self._producing = _Producing(
-            params, client_id=slot, settings={"transactional.id": slot, "transaction.timeout.ms": 10_000}
+            params, watch, client_id=slot, settings={"transactional.id": slot, "transaction.timeout.ms": 10_000}
         )
         self._producer = self._producing.producer
 
@@ -131,7 +154,7 @@ class TransactionalCommitter:
             refused = self._producing.produce_all(outputs)
             if refused:
                 self._abort()
-                raise OutputsRefused(refused, rest_is_out=False)
+                raise OutputsRefused(refused, rest_is_out=False, certain=True)
             self._until_done(
                 "sending offsets",
                 lambda: self._producer.send_offsets_to_transaction(offsets, batch.group_metadata),
@@ -142,7 +165,7 @@ class TransactionalCommitter:
             if classify(cause) is Verdict.ABORT:
                 self._abort()
                 if refused := self._producing.refused_rows(outputs):
-                    raise OutputsRefused(refused, rest_is_out=False) from None
+                    raise OutputsRefused(refused, rest_is_out=False, certain=len(refused) == 1) from None
                 raise BatchAborted(cause.str()) from None
             # The transaction's error may only be a consequence; the delivery report has the cause.
             raise problem_from(self._producing.first_failure() or cause, "committing a batch", self._servers) from None
@@ -154,17 +177,34 @@ class TransactionalCommitter:
             raise problem_from(error.args[0], "aborting a transaction", self._servers) from None
 
     def _until_done(self, doing: str, call: Callable[[], Any]) -> None:
-        """The same call with the same arguments, as long as the client says that this may help."""
+        """The same call with the same arguments, as long as the client says that this may help.
+
+        However long the broker is away, except for a slot that was asked to end: what it leaves open, the next one
+        aborts.
+        """
+        began = time.monotonic()
+        say_next = began
         while True:
+            self._heartbeat.beat()
             try:
                 call()
             except KafkaException as error:
-                if classify(error.args[0]) is not Verdict.RETRY:
+                cause: KafkaError = error.args[0]
+                if classify(cause) is not Verdict.RETRY:
                     raise
                 self._producing.watch.check(doing)
-                _log.warning("kafka call is tried again", doing=doing, error=error.args[0].str())
+                now = time.monotonic()
+                if self._stopping.is_set() and now - began > _DRAIN_SECONDS:
+                    raise problem_from(cause, doing, self._servers) from None
+                if now >= say_next:
+                    say_next = now + _SAY_EVERY_SECONDS
+                    _log.warning("kafka call is tried again", doing=doing, error=cause.str())
+                time.sleep(_RETRY_SECONDS)
             else:
                 return
+
+    def poll(self) -> None:
+        self._producing.producer.poll(0)
 
     def close(self) -> None:
         """An open transaction was aborted or committed before; nothing is left to flush."""
@@ -173,20 +213,22 @@ class TransactionalCommitter:
 class AtLeastOnceCommitter:
     """For brokers without transactions: outputs are acknowledged before offsets are committed."""
 
-    def __init__(self, params: KafkaParams, consumer: Consumer, *, slot: str) -> None:
+    def __init__(
+        self, params: KafkaParams, watch: ErrorWatch, consumer: Consumer, *, slot: str, heartbeat: Heartbeat
+    ) -> None:
         self._servers = params.broker.servers
         self._consumer = consumer
-        self._producing = _Producing(params, client_id=slot, settings={"delivery.timeout.ms": 30_000})
+        self._heartbeat = heartbeat
+        self._producing = _Producing(params, watch, client_id=slot, settings={"delivery.timeout.ms": 30_000})
 
     def start(self) -> None: ...
 
     def commit(self, batch: Batch, outputs: list[Output]) -> None:
         refused = self._producing.produce_all(outputs)
-        while self._producing.producer.flush(5) > 0:
-            self._producing.watch.check("producing")
-        refused |= self._producing.refused_rows(outputs)
+        self._flush()
+        refused |= self._refused_alone(outputs)
         if refused:
-            raise OutputsRefused(refused, rest_is_out=True)
+            raise OutputsRefused(refused, rest_is_out=True, certain=True)
         if (failure := self._producing.first_failure()) is not None:
             raise problem_from(failure, "producing", self._servers)
         offsets = [TopicPartition(topic, number, offset) for (topic, number), offset in batch.next_offsets().items()]
@@ -198,6 +240,27 @@ class AtLeastOnceCommitter:
                 raise problem_from(cause, "committing offsets", self._servers) from None
             # The next commit covers this one; a rebalance in between may double these rows: at least once.
             _log.warning("offsets not committed", error=cause.str())
+
+    def _refused_alone(self, outputs: list[Output]) -> dict[int, str]:
+        """Rows that Kafka does not even take one at a time."""
+        suspects = self._producing.refused_rows(outputs)
+        if len(suspects) < 2:  # noqa: PLR2004  # it was alone
+            return suspects
+        refused: dict[int, str] = {}
+        for output in outputs:
+            if output.row in suspects:
+                refused |= self._producing.produce_all([output])
+                self._flush()
+                refused |= self._producing.refused_rows([output])
+        return refused
+
+    def _flush(self) -> None:
+        while self._producing.producer.flush(5) > 0:
+            self._heartbeat.beat()
+            self._producing.watch.check("producing")
+
+    def poll(self) -> None:
+        self._producing.producer.poll(0)
 
     def close(self) -> None:
         self._producing.producer.flush(10)

@@ -14,7 +14,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -24,24 +24,53 @@ from rollcast_predictor.wire import Channel, ChannelClosed, Loaded, LoadModel, R
 if TYPE_CHECKING:
     from rollcast_common.models.scoring import Scorer
 
-__all__ = ["main"]
+__all__ = ["OUT_OF_MEMORY_EXIT_CODE", "main"]
 
 _PR_SET_PDEATHSIG = 1
+
+OUT_OF_MEMORY_EXIT_CODE = 71
+
+
+class _OutOfMemory(BaseException):
+    """Not an Exception: what is scored row by row after one would find no memory either."""
+
+
+def _ending_without_memory(model: Any) -> Any:
+    """The same predictor, except that a MemoryError is not an error of one row: a host that has leaked all that it
+    may have would refuse every row after it, a fresh one will not.
+    """
+
+    class Predictor:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(model, name)
+
+        def predict(self, rows: Any) -> Any:
+            try:
+                return model.predict(rows)
+            except MemoryError:
+                raise _OutOfMemory from None
+
+    Predictor.__name__ = type(model).__name__
+    return Predictor() if callable(getattr(model, "predict", None)) else model
 
 
 def main(arguments: list[str]) -> None:
     """`python -m rollcast_predictor.host FD MEMORY_BYTES`: serve the streamer at file descriptor FD."""
     file_descriptor, memory_bytes = int(arguments[0]), int(arguments[1])
     _die_with_parent()
-    # The streamer decides when a host ends; a Ctrl-C at the terminal is for it.
+    # The streamer decides when a host ends; what a terminal or an init system tells the whole group is for it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if memory_bytes:
         resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     # What a model warns about is no reason to fail a row, and no line per batch.
     warnings.simplefilter("ignore")
     channel = Channel(socket.socket(fileno=file_descriptor))
-    with contextlib.suppress(ChannelClosed):
-        _serve(channel)
+    try:
+        with contextlib.suppress(ChannelClosed):
+            _serve(channel)
+    except (MemoryError, _OutOfMemory):
+        os._exit(OUT_OF_MEMORY_EXIT_CODE)
 
 
 def _serve(channel: Channel) -> None:
@@ -51,7 +80,7 @@ def _serve(channel: Channel) -> None:
     except RollcastError as error:
         channel.send(Refused(type(error).__name__, str(error)))
         return
-    except MemoryError:
+    except (MemoryError, _OutOfMemory):
         channel.send(Refused("UnusableModel", f"{order.name}: does not fit into the host's memory limit"))
         return
     channel.send(answer)
@@ -79,7 +108,7 @@ def _load(order: LoadModel) -> "tuple[Loaded, Scorer]":
         Path(order.path), order.format, allow_pickle=order.allow_pickle, trusted_types=order.trusted_types
     )
     loaded = time.monotonic()
-    scorer = Scorer(model, card.input if card else None)
+    scorer = Scorer(_ending_without_memory(model), card.input if card else None)
     golden = list(card.golden_rows) if card else []
     if golden:
         check_golden_rows(scorer, golden)

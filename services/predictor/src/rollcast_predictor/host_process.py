@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from rollcast_common.errors import ArtifactError, RollcastError
+from rollcast_predictor.host import OUT_OF_MEMORY_EXIT_CODE
 from rollcast_predictor.wire import (
     Channel,
     ChannelClosed,
@@ -137,6 +138,8 @@ class HostProcess:
         code = self._process.returncode
         if code is None:
             return "its socket closed"
+        if code == OUT_OF_MEMORY_EXIT_CODE:
+            return "out of memory"
         if code < 0:
             hint = "; out of memory?" if -code == signal.SIGKILL else ""
             return f"signal {signal.Signals(-code).name}{hint}"

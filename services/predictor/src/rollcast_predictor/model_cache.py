@@ -3,6 +3,8 @@
 import contextlib
 import os
 import re
+import threading
+import time
 from pathlib import Path
 
 import structlog
@@ -15,6 +17,9 @@ __all__ = ["CachedModel", "ModelCache"]
 _log = structlog.get_logger()
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_INCOMING = re.compile(r"\.?incoming-\d+-\d+(\.\d+\.part)?")
+_ABANDONED_SECONDS = 3600.0
+"""Nothing takes so long to fetch: whoever began it was killed."""
 
 
 class ModelCache:
@@ -31,7 +36,8 @@ class ModelCache:
         Raises ArtifactNotFound, DigestMismatch, StoreProblem, or CacheProblem when the disk refuses.
         """
         try:
-            if ref.sha256 is not None:
+            # A digest names a file here only if it is one: it comes from a topic that others write.
+            if ref.sha256 is not None and _DIGEST.fullmatch(ref.sha256):
                 kept = self._folder / ref.sha256
                 if kept.is_file():
                     if sha256_of(kept) == ref.sha256:
@@ -39,8 +45,8 @@ class ModelCache:
                         return CachedModel(kept, ref.sha256)
                     _log.warning("cached file is damaged and fetched again", file=kept.name)
                     kept.unlink(missing_ok=True)
-            # Slots on one machine may share the folder: each fetches into a name of its own.
-            incoming = self._folder / f"incoming-{os.getpid()}"
+            # Slots on one machine may share the folder, and a slot fetches in two threads: each into a name of its own.
+            incoming = self._folder / f"incoming-{os.getpid()}-{threading.get_native_id()}"
             resolved = self._store.fetch(ref, incoming)
             assert resolved.sha256 is not None  # noqa: S101  # fetch always says it
             target = self._folder / resolved.sha256
@@ -59,10 +65,16 @@ class ModelCache:
         return None
 
     def _forget_old(self) -> None:
+        kept: list[tuple[float, Path]] = []
+        for file in self._folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # another slot forgets too
+                used = file.stat().st_mtime
+                if _DIGEST.fullmatch(file.name):
+                    kept.append((used, file))
+                elif _INCOMING.fullmatch(file.name) and time.time() - used > _ABANDONED_SECONDS:
+                    file.unlink()
         # A model and its card are two files.
-        kept = [file for file in self._folder.iterdir() if _DIGEST.fullmatch(file.name)]
-        files = sorted(kept, key=lambda file: file.stat().st_mtime, reverse=True)
-        for file in files[2 * self._keep :]:
+        for _, file in sorted(kept, reverse=True)[2 * self._keep :]:
             file.unlink(missing_ok=True)
 
 

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 from typing import Self
 
 import structlog
@@ -22,6 +23,7 @@ _log = structlog.get_logger()
 
 _FIRST_RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 30.0
+_WAIT_SECONDS = 0.5
 
 
 class ModelLoader:
@@ -72,12 +74,19 @@ class ModelLoader:
                 if self._try_newest():
                     self.idle = True
                     retry_seconds = _FIRST_RETRY_SECONDS
-                    self._orders.wait(0.5)
+                    self._orders.wait(_WAIT_SECONDS)
                 else:
-                    self._stopping.wait(retry_seconds)
+                    self._wait_for_news(retry_seconds)
                     retry_seconds = min(2 * retry_seconds, _LONGEST_RETRY_SECONDS)
         except BaseException as error:  # noqa: BLE001  # a bug here must end the process, not only this thread
             self.failure = error
+
+    def _wait_for_news(self, seconds: float) -> None:
+        """Something newer need not wait until what is broken is tried again."""
+        deadline = time.monotonic() + seconds
+        while not self._stopping.is_set() and (remaining := deadline - time.monotonic()) > 0:
+            if self._orders.wait(min(_WAIT_SECONDS, remaining)):
+                return
 
     def _try_newest(self) -> bool:
         """False when something stands in the way that may pass by itself."""
@@ -117,16 +126,26 @@ class ModelLoader:
         else:
             card = self._cache.get_if_exists(ArtifactRef(order.artifact.bucket, card_key(order.artifact.key)))
         fetched = time.monotonic()
-        request = LoadModel(
-            path=str(cached.path),
-            format=order.format,
-            name=order.name,
-            card_path=str(card.path) if card else None,
-            allow_pickle=self._settings.allow_pickle,
-            trusted_types=list(self._settings.trusted_types),
-        )
+
+        # From now on exactly these bytes, also where the order named no digest.
+        artifact = replace(order.artifact, sha256=cached.sha256)
+        card_artifact = None
+        if card is not None:
+            place = order.card or ArtifactRef(order.artifact.bucket, card_key(order.artifact.key))
+            card_artifact = replace(place, sha256=card.sha256)
+
+        def request() -> LoadModel:
+            return LoadModel(
+                path=str(self._cache.get(artifact).path),
+                format=order.format,
+                name=order.name,
+                card_path=str(self._cache.get(card_artifact).path) if card_artifact else None,
+                allow_pickle=self._settings.allow_pickle,
+                trusted_types=list(self._settings.trusted_types),
+            )
+
         host, loaded = start_host(
-            request,
+            request(),
             memory_bytes=self._settings.host_memory_bytes,
             deadline_seconds=self._settings.load_deadline_seconds,
         )

@@ -30,6 +30,6 @@ class Orders(Protocol):
         """Orders above `generation`, newest first."""
         ...
 
-    def wait(self, timeout_seconds: float) -> None:
-        """Return when something new may have come, at the latest after the timeout."""
+    def wait(self, timeout_seconds: float) -> bool:
+        """Return True when something new may have come, False after the timeout."""
         ...

@@ -1,5 +1,6 @@
 """A model that a host has loaded, verified and warmed, and the way to a fresh host of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rollcast_predictor.host_process import HostProcess
@@ -23,7 +24,10 @@ def start_host(request: LoadModel, *, memory_bytes: int | None, deadline_seconds
 class ServedModel:
     order: Order
     sha256: str
-    request: LoadModel
+    request: Callable[[], LoadModel]
+    """Verifies the file again, and fetches it again if the cache has lost it. Raises ArtifactError, StoreProblem
+    or CacheProblem."""
+
     host: HostProcess
     memory_bytes: int | None
     load_deadline_seconds: float
@@ -33,8 +37,8 @@ class ServedModel:
         return self.order.name
 
     def replace_host(self) -> None:
-        """After a death or a timeout. Raises as `start_host` does."""
+        """After a death or a timeout. Raises as `request` and `start_host` do."""
         self.host.kill()
         self.host, _ = start_host(
-            self.request, memory_bytes=self.memory_bytes, deadline_seconds=self.load_deadline_seconds
+            self.request(), memory_bytes=self.memory_bytes, deadline_seconds=self.load_deadline_seconds
         )

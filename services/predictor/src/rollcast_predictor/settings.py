@@ -54,7 +54,8 @@ class PredictorSettings(Settings):
     """The most memory a host may ask for; None is no limit of its own."""
 
     session_timeout_seconds: float = Field(default=6.0, gt=0)
-    startup_timeout_seconds: float = Field(default=30.0, gt=0)
+    startup_timeout_seconds: float = Field(default=10.0, gt=0)
+    """How long Kafka may take to answer when the slot starts."""
 
     allow_pickle: bool = False
     """Lets model files run code when they are loaded. Off, unless someone vouches for every file."""

@@ -1,7 +1,7 @@
 """One predictor slot, put together: orders, loader, Kafka clients, the loop, and what it shows the outside."""
 
 import threading
-import time
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import structlog
@@ -10,16 +10,18 @@ from prometheus_client import CollectorRegistry
 
 from rollcast_common.artifacts import ArtifactStore, S3Params
 from rollcast_common.endpoint import Endpoint, Health
-from rollcast_common.errors import RollcastError
+from rollcast_common.errors import KafkaDenied, KafkaProblem, KafkaUnavailable, RollcastError
 from rollcast_common.kafka import (
     ErrorWatch,
     KafkaParams,
     check_topics,
     make_admin,
     make_consumer,
+    problem_from,
     reach_broker,
 )
 from rollcast_predictor.committing import AtLeastOnceCommitter, Committer, TransactionalCommitter
+from rollcast_predictor.heartbeat import Heartbeat
 from rollcast_predictor.metrics import PredictorMetrics
 from rollcast_predictor.model_cache import ModelCache
 from rollcast_predictor.model_loader import ModelLoader
@@ -40,6 +42,7 @@ class _State:
 
     def __init__(self, settings: PredictorSettings) -> None:
         self._settings = settings
+        self.heartbeat = Heartbeat()
         self.streamer: Streamer | None = None
         self.loader: ModelLoader | None = None
 
@@ -64,9 +67,8 @@ class _State:
             "partitions": streamer.owned_partitions,
             "host_pid": model.host.pid,
         }
-        # A batch may break its host row by row; the loop ticks at every row.
-        longest = max(_STALLED_AFTER_SECONDS, 3 * self._settings.batch_deadline_seconds)
-        alive = time.monotonic() - streamer.ticked_at < longest
+        # A batch may break its host row by row; the heart beats at every row.
+        alive = self.heartbeat.age_seconds < max(_STALLED_AFTER_SECONDS, 3 * self._settings.batch_deadline_seconds)
         return Health(alive=alive, ready=alive, detail=detail)
 
 
@@ -82,7 +84,6 @@ def run_slot(settings: PredictorSettings, kafka: KafkaParams, s3: S3Params, stop
         endpoint = stack.enter_context(Endpoint(settings.metrics_host, settings.metrics_port, registry, state.health))
         _log.info(
             "predictor starting",
-            slot=settings.slot,
             guarantee=settings.guarantee,
             servers=kafka.broker.servers,
             metrics_port=endpoint.port,
@@ -97,23 +98,47 @@ def run_slot(settings: PredictorSettings, kafka: KafkaParams, s3: S3Params, stop
         model = _first_model(loader, orders, stopping)
         if model is None:
             return
-        stack.callback(model.host.close)
-        watch = ErrorWatch(kafka.broker.servers)
-        consumer = _make_consumer(kafka, watch, settings)
-        stack.callback(consumer.close)
-        committer: Committer = (
-            TransactionalCommitter(kafka, slot=settings.slot)
-            if settings.guarantee == "exactly_once"
-            else AtLeastOnceCommitter(kafka, consumer, slot=settings.slot)
-        )
-        stack.callback(committer.close)
-        committer.start()
 
         def next_model() -> ServedModel | None:
             _check_threads(loader, orders)
             return loader.take_ready()
 
-        state.streamer = Streamer(
+        _log.info("serving", model=settings.model, version=model.order.version, sha256=model.sha256)
+        try:
+            while (served := _stream(model, next_model, settings, kafka, metrics, state, stopping)) is not None:
+                model = served
+        finally:
+            (state.streamer.model if state.streamer else model).host.close()
+        _log.info("drained")
+
+
+def _stream(
+    model: ServedModel,
+    next_model: Callable[[], ServedModel | None],
+    settings: PredictorSettings,
+    kafka: KafkaParams,
+    metrics: PredictorMetrics,
+    state: _State,
+    stopping: threading.Event,
+) -> ServedModel | None:
+    """Stream with clients of our own until `stopping` is set: then None.
+
+    Otherwise the model to go on with, with new clients: after an outage the old ones may be refused for good. A
+    consumer whose rejoining was never answered is fenced by its own second try, and a transaction that the broker
+    ended meanwhile fences its producer. New ones begin where the last commit ended, as a restarted slot does.
+    Raises KafkaProblem when there was no outage to explain it.
+    """
+    watch = ErrorWatch(kafka.broker.servers)
+    with ExitStack() as clients:
+        consumer = _make_consumer(kafka, watch, settings)
+        clients.callback(consumer.close)
+        committer: Committer = (
+            TransactionalCommitter(kafka, watch, slot=settings.slot, heartbeat=state.heartbeat, stopping=stopping)
+            if settings.guarantee == "exactly_once"
+            else AtLeastOnceCommitter(kafka, watch, consumer, slot=settings.slot, heartbeat=state.heartbeat)
+        )
+        clients.callback(committer.close)
+        streamer = Streamer(
             settings=settings,
             consumer=consumer,
             watch=watch,
@@ -121,13 +146,27 @@ def run_slot(settings: PredictorSettings, kafka: KafkaParams, s3: S3Params, stop
             topics=kafka.topics,
             servers=kafka.broker.servers,
             metrics=metrics,
+            heartbeat=state.heartbeat,
             model=model,
             next_model=next_model,
             stopping=stopping,
         )
-        _log.info("serving", model=settings.model, version=model.order.version, sha256=model.sha256)
-        state.streamer.run()
-        _log.info("drained", slot=settings.slot)
+        try:
+            # Before the consumer asks where the group is: this ends what a predecessor left open.
+            committer.start()
+            state.streamer = streamer
+            streamer.run()
+        except KafkaProblem as problem:
+            if stopping.is_set() or isinstance(problem, KafkaDenied) or not _was_away(watch):
+                raise
+            _log.warning("starting anew with Kafka after an outage", problem=str(problem))
+            return streamer.model
+    return None
+
+
+def _was_away(watch: ErrorWatch) -> bool:
+    """Whether clients that share this watch have missed the broker."""
+    return watch.last is not None and isinstance(problem_from(watch.last, "", ""), KafkaUnavailable)
 
 
 def _check_kafka(kafka: KafkaParams, settings: PredictorSettings) -> None:
@@ -167,7 +206,7 @@ def _first_model(loader: ModelLoader, orders: TrainOrders, stopping: threading.E
         _check_threads(loader, orders)
         if (model := loader.take_ready()) is not None:
             return model
-        if not said and loader.idle:
+        if not said and orders.caught_up and loader.idle:
             said = True
             _log.info("waiting for a model to be announced on topic train")
         stopping.wait(0.02)
@@ -176,7 +215,8 @@ def _first_model(loader: ModelLoader, orders: TrainOrders, stopping: threading.E
 
 def _check_threads(loader: ModelLoader, orders: TrainOrders) -> None:
     """A background thread that has ended takes the process with it: a slot that cannot swap is not a slot."""
-    if orders.problem is not None:
-        raise orders.problem
-    if loader.failure is not None:
-        raise RollcastError(f"model loader: {loader.failure!r}") from loader.failure
+    for name, failure in (("following topic train", orders.failure), ("loading models", loader.failure)):
+        if isinstance(failure, RollcastError):
+            raise failure
+        if failure is not None:
+            raise RollcastError(f"{name}: {failure!r}; this is a bug of the predictor") from failure

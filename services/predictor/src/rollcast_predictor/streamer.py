@@ -16,13 +16,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from rollcast_common.contracts import DeadLetterReason
-from rollcast_common.errors import RollcastError
-from rollcast_common.kafka import ErrorWatch, TopicNames, Verdict, classify, problem_from
+from rollcast_common.errors import KafkaDenied, RollcastError, TopicMissing
+from rollcast_common.kafka import ErrorWatch, TopicNames, problem_from
 from rollcast_predictor.batch import Batch, first_offsets, partition_of
 from rollcast_predictor.committing import BatchAborted, Committer, OutputsRefused
+from rollcast_predictor.heartbeat import Heartbeat
 from rollcast_predictor.host_process import HostDied, HostTimedOut
 from rollcast_predictor.metrics import PredictorMetrics
 from rollcast_predictor.outputs import Output, OutputMaker
@@ -37,15 +38,19 @@ _log = structlog.get_logger()
 _IDLE_POLL_SECONDS = 0.1
 _LAG_EVERY_SECONDS = 1.0
 _HOST_ATTEMPTS = 5
+_ROW_BY_ROW_SECONDS = 30.0
+_SAY_EVERY_SECONDS = 30.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _InFlight:
     """A batch at the host, and the maker of outputs that names the model it was given to."""
 
     batch: Batch
     maker: OutputMaker
     sent_at: float
+    is_cut: bool = False
+    """Whether the end of the batch was given up and is read again, so that what comes after it must wait."""
 
 
 class Streamer:
@@ -61,6 +66,7 @@ class Streamer:
         topics: TopicNames,
         servers: str,
         metrics: PredictorMetrics,
+        heartbeat: Heartbeat,
         model: ServedModel,
         next_model: Callable[[], ServedModel | None],
         stopping: threading.Event,
@@ -81,7 +87,8 @@ class Streamer:
         self._go_back: dict[tuple[str, int], int] = {}
         self._owned: set[tuple[str, int]] = set()
         self._lag_due = 0.0
-        self.ticked_at = time.monotonic()
+        self._said: dict[int, float] = {}
+        self._heartbeat = heartbeat
         self._serve(model)
 
     # What the readiness probe asks.
@@ -103,16 +110,20 @@ class Streamer:
         )
         try:
             while not self._stopping.is_set():
-                self.ticked_at = time.monotonic()
+                self._heartbeat.beat()
                 self._step()
             self._finish_in_flight()
         finally:
-            self._model.host.close()
+            # Closing the consumer revokes, too. After an error that must not commit a batch whose predecessor failed.
+            self._in_flight = None
 
     def _step(self) -> None:
         batch = self._consume()
         before, self._in_flight = self._in_flight, None
         scored = self._receive(before) if before else None
+        if before is not None and before.is_cut and batch is not None:
+            self._owned_go_back(batch.first_offsets())
+            batch = None
         self._swap_if_ready()
         if batch is not None:
             self._in_flight = self._hand_over(batch)
@@ -155,9 +166,14 @@ class Streamer:
         error = message.error()
         if error is None:
             return True
-        if classify(error) is Verdict.FATAL:
-            raise problem_from(error, f"consuming {self._requests}", self._servers)
-        _log.warning("consumer", error=error.str())
+        problem = problem_from(error, f"consuming {self._requests}", self._servers)
+        if error.fatal() or error.code() == KafkaError._FATAL or isinstance(problem, KafkaDenied | TopicMissing):  # noqa: SLF001  # librdkafka's public constant
+            raise problem
+        # All else is news of a client that goes on by itself, also where the error does not call itself retriable.
+        now = time.monotonic()
+        if now >= self._said.get(error.code(), now):
+            self._said[error.code()] = now + _SAY_EVERY_SECONDS
+            _log.warning("consumer", problem=str(problem))
         return False
 
     def _receive(self, in_flight: _InFlight) -> Scored:
@@ -167,6 +183,10 @@ class Streamer:
             scored = self._model.host.receive(batch.sequence, deadline_seconds=self._settings.batch_deadline_seconds)
         except (HostDied, HostTimedOut) as error:
             scored = self._score_again(batch, error)
+            if len(scored.results) < len(batch.messages):
+                in_flight.is_cut = True
+                in_flight.batch, rest = batch.split(len(scored.results))
+                self._owned_go_back(rest.first_offsets())
         self._metrics.score_seconds.observe(time.monotonic() - in_flight.sent_at)
         return scored
 
@@ -193,16 +213,37 @@ class Streamer:
         """Step 4."""
         request = ScoreBatch(batch.sequence, batch.values())
         in_flight = _InFlight(batch, self._maker, time.monotonic())
-        try:
-            self._model.host.send(request, deadline_seconds=self._settings.batch_deadline_seconds)
-        except (HostDied, HostTimedOut) as error:
-            self._host_failed(error)
-            self._model.host.send(request, deadline_seconds=self._settings.batch_deadline_seconds)
-        return in_flight
+        for _ in range(_HOST_ATTEMPTS):
+            try:
+                self._model.host.send(request, deadline_seconds=self._settings.batch_deadline_seconds)
+            except (HostDied, HostTimedOut) as error:  # seldom more than one turn
+                self._host_failed(error)
+            else:
+                return in_flight
+        raise HostDied(f"no host of {self._model.name} takes a batch")
 
     def _commit(self, in_flight: _InFlight, scored: Scored) -> bool:
-        """Step 5. False when nothing of the batch happened and its partitions were set back."""
-        batch, maker = in_flight.batch, in_flight.maker
+        """Step 5. False when the batch, or its last part, did not happen and its partitions were set back."""
+        todo = [(in_flight.batch, scored)]
+        while todo:
+            batch, scores = todo.pop()
+            try:
+                self._commit_whole(batch, scores, in_flight.maker)
+            except OutputsRefused as refusal:  # by the request, not by the row: smaller ones tell which row it is
+                half = len(batch.messages) // 2
+                _log.warning("a batch is refused and halved", rows=len(batch.messages), why=str(refusal))
+                parts, scored_parts = batch.split(half), scores.split(half)
+                todo += [(parts[1], scored_parts[1]), (parts[0], scored_parts[0])]
+            except BatchAborted as aborted:
+                _log.warning("batch aborted and read again", rows=len(batch.messages), why=str(aborted))
+                self._metrics.aborts.inc()
+                for undone, _ in [(batch, scores), *todo]:
+                    self._owned_go_back(undone.first_offsets())
+                return False
+        return True
+
+    def _commit_whole(self, batch: Batch, scored: Scored, maker: OutputMaker) -> None:
+        """Raises BatchAborted, or OutputsRefused when nobody knows of which rows."""
         started = time.monotonic()
         now_ms = time.time_ns() // 1_000_000
         outputs = maker.outputs(batch, scored, now_ms=now_ms)
@@ -212,6 +253,8 @@ class Streamer:
             try:
                 self._committer.commit(batch, to_send)
             except OutputsRefused as refusal:
+                if not refusal.certain:
+                    raise
                 if not refusal.rows.keys() - refused.keys():
                     hint = f"is max.message.bytes of {maker.dead_letters} large enough?"
                     raise RollcastError(f"{refusal}, not even as dead letters; {hint}") from None
@@ -219,15 +262,9 @@ class Streamer:
                 _log.warning("outputs refused", rows=len(refusal.rows), why=next(iter(refusal.rows.values())))
                 outputs = maker.outputs(batch, scored, now_ms=now_ms, refused=refused)
                 to_send = [o for o in outputs if o.row in refusal.rows] if refusal.rest_is_out else outputs
-            except BatchAborted as aborted:
-                _log.warning("batch aborted and read again", rows=len(batch.messages), why=str(aborted))
-                self._metrics.aborts.inc()
-                self._owned_go_back(batch.first_offsets())
-                return False
             else:
                 break
         self._count(batch, outputs, time.monotonic() - started)
-        return True
 
     # When things go another way.
 
@@ -242,7 +279,11 @@ class Streamer:
         if in_flight is not None:
             self._owned_go_back(in_flight.batch.first_offsets())
             # The host answers before it reads again: its answer has to be taken from the wire.
-            self._receive(in_flight)
+            deadline = self._settings.batch_deadline_seconds
+            try:
+                self._model.host.receive(in_flight.batch.sequence, deadline_seconds=deadline)
+            except (HostDied, HostTimedOut) as error:
+                self._host_failed(error)
 
     def _owned_go_back(self, offsets: dict[tuple[str, int], int]) -> None:
         for partition, offset in offsets.items():
@@ -254,12 +295,15 @@ class Streamer:
             try:
                 self._consumer.seek(TopicPartition(topic, number, offset))
             except KafkaException as error:  # its assignment is not in effect yet: next time
-                _log.info("seek is tried again", partition=number, error=error.args[0].str())
+                _log.debug("seek is tried again", partition=number, error=error.args[0].str())
             else:
                 del self._go_back[topic, number]
 
     def _score_again(self, batch: Batch, error: HostDied | HostTimedOut) -> Scored:
-        """A batch broke its host: once more as a whole with a fresh one, then row by row."""
+        """A batch broke its host: once more as a whole with a fresh one, then row by row.
+
+        Fewer results than rows when that takes so long that Kafka would believe this slot dead.
+        """
         deadline = self._settings.batch_deadline_seconds
         values = batch.values()
         self._host_failed(error)
@@ -270,8 +314,11 @@ class Streamer:
             self._host_failed(again)
         results: list[bytes] = []
         errors: list[tuple[int, str, str]] = []
+        until = time.monotonic() + _ROW_BY_ROW_SECONDS
         for row, value in enumerate(values):
-            self.ticked_at = time.monotonic()
+            self._heartbeat.beat()
+            if row and time.monotonic() > until:
+                break
             try:
                 self._model.host.send(ScoreBatch(batch.sequence, [value]), deadline_seconds=deadline)
                 scored = self._model.host.receive(batch.sequence, deadline_seconds=deadline)
@@ -292,6 +339,7 @@ class Streamer:
         self._metrics.host_failures.labels("timeout" if isinstance(error, HostTimedOut) else "death").inc()
         _log.error("host failed", model=self._model.name, problem=str(error))
         for attempt in range(1, _HOST_ATTEMPTS + 1):
+            self._heartbeat.beat()
             try:
                 self._model.replace_host()
             except RollcastError as problem:
@@ -363,6 +411,7 @@ class Streamer:
         if now < self._lag_due:
             return
         self._lag_due = now + _LAG_EVERY_SECONDS
+        self._committer.poll()
         self._metrics.partitions.set(len(self._owned))
         lag = 0
         for position in self._consumer.position([TopicPartition(*partition) for partition in self._owned]):

@@ -56,6 +56,12 @@ class Scored(msgspec.Struct, frozen=True):
     results: list[bytes]
     errors: list[tuple[int, str, str]]
 
+    def split(self, at: int) -> "tuple[Scored, Scored]":
+        """As `Batch.split`."""
+        before = [error for error in self.errors if error[0] < at]
+        after = [(row - at, reason, message) for row, reason, message in self.errors if row >= at]
+        return Scored(self.sequence, self.results[:at], before), Scored(self.sequence, self.results[at:], after)
+
 
 class ChannelClosed(Exception):  # it says what happened
     """The other side is gone."""

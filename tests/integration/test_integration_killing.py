@@ -1,0 +1,121 @@
+"""Whoever dies or leaves under load: nothing is lost, nothing is answered twice, no order changes."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from tests.env.kafka import RealKafka
+from tests.env.predictor import Requests, Slot, World
+
+_PAUSE_SECONDS = 0.02
+
+
+class Load:
+    """A producer that goes on until it is told to stop, about 3,000 requests a second."""
+
+    def __init__(self, requests: Requests) -> None:
+        self._requests = requests
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.count = 0
+
+    def _run(self) -> None:
+        while not self._over.wait(_PAUSE_SECONDS):
+            self._requests.send_x(range(self.count, self.count + 60))
+            self.count += 60
+
+    @contextmanager
+    def running(self) -> Iterator["Load"]:
+        self._thread.start()
+        try:
+            yield self
+        finally:
+            self._over.set()
+            self._thread.join()
+
+
+def answered(slot: Slot) -> float:
+    return slot.metric("predictions_total").get("", 0.0)
+
+
+def wait_for_answers(slot: Slot, count: int) -> None:
+    """`count` more than now."""
+    before = answered(slot)
+    slot.wait(lambda: answered(slot) >= before + count, f"{count} more answers")
+
+
+@pytest.fixture
+def requests(world: World) -> Requests:
+    return world.requests()
+
+
+def test_a_slot_asked_to_end_finishes_what_it_began_and_another_goes_on(world: World, requests: Requests) -> None:
+    world.publish("v1", 2)
+    slot = world.serve("v1")
+    with Load(requests).running():
+        wait_for_answers(slot, 3000)
+        assert slot.terminate() == 0
+        again = world.serve("v1")
+        wait_for_answers(again, 3000)
+    world.wait_answered(requests, [again])
+    world.check_exactly_once(requests)
+    assert slot.events("drained")
+
+
+def test_a_killed_slot_comes_back(world: World, requests: Requests) -> None:
+    world.publish("v1", 2)
+    slot = world.serve("v1")
+    with Load(requests).running():
+        for _ in range(3):
+            wait_for_answers(slot, 2000)
+            slot.kill()
+            slot = world.serve("v1")
+        wait_for_answers(slot, 2000)
+    world.wait_answered(requests, [slot])
+    world.check_exactly_once(requests)
+
+
+def test_a_killed_host_is_replaced(world: World, requests: Requests) -> None:
+    world.publish("v1", 2)
+    slot = world.serve("v1")
+    with Load(requests).running():
+        wait_for_answers(slot, 2000)
+        pid = slot.health()["host_pid"]
+        os.kill(pid, signal.SIGKILL)
+        slot.wait(lambda: slot.health()["host_pid"] != pid, "another host")
+        wait_for_answers(slot, 2000)
+    world.wait_answered(requests, [slot])
+    answers = world.check_exactly_once(requests)
+    assert answers.dead_letters == []
+    assert slot.metric("host_failures_total")['kind="death"'] == 1
+
+
+def test_two_slots_share_the_load_while_one_joins_and_leaves(world: World, requests: Requests) -> None:
+    world.publish("v1", 2)
+    first = world.serve("v1")
+    with Load(requests).running():
+        wait_for_answers(first, 2000)
+        second = world.serve("v1", ordinal=1)
+        wait_for_answers(second, 2000)
+        assert first.health()["partitions"] + second.health()["partitions"] == 4
+        assert second.terminate() == 0
+        # A static member that leaves is missed only when its session is over.
+        first.wait(lambda: first.health()["partitions"] == 4, "all partitions again")
+        wait_for_answers(first, 2000)
+    world.wait_answered(requests, [first])
+    world.check_exactly_once(requests)
+
+
+def test_a_broker_that_dies_for_a_while_is_waited_for(world: World, requests: Requests, kafka: RealKafka) -> None:
+    world.publish("v1", 2)
+    slot = world.serve("v1")
+    with Load(requests).running():
+        wait_for_answers(slot, 2000)
+        kafka.kill()
+        kafka.restart()
+        wait_for_answers(slot, 2000)
+    world.wait_answered(requests, [slot])
+    world.check_exactly_once(requests)
