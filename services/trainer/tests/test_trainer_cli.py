@@ -233,3 +233,18 @@ def test_the_wine_example_beats_the_dummy_on_wineries_it_never_saw(tmp_path: Pat
     scored = Scorer(load_model(tmp_path / "v1.skops", "skops"), card.input).score([json.dumps(raw).encode()])
     assert not scored.errors
     assert float(scored.results[0]) > 100
+
+
+def test_rows_are_the_data_set_as_requests(tmp_path: Path) -> None:
+    config = tmp_path / "train.yaml"
+    config.write_text(
+        "model: iris\ntask: classification\ndataset: {sklearn: iris}\nestimator: {type: LogisticRegression}\n"
+    )
+    output = tmp_path / "rows.jsonl"
+    result = CliRunner().invoke(app, ["rows", "--config", str(config), "--output", str(output)])
+    assert result.exit_code == 0, result.output
+    lines = output.read_text().splitlines()
+    assert len(lines) == 150
+    first = json.loads(lines[0])
+    assert set(first) >= {"sepal length (cm)", "petal width (cm)"}
+    assert all(isinstance(value, str) for value in first.values())

@@ -40,7 +40,7 @@ app = typer.Typer(
 
 @app.callback()
 def _commands() -> None:
-    """Keep `fit` a subcommand, though it is the only one."""
+    """Commands `fit` and `rows`."""
 
 
 @app.command()
@@ -92,6 +92,30 @@ def fit(
             leftovers,
             publish=publish,
         )
+
+
+@app.command()
+def rows(
+    config: Annotated[Path, typer.Option(help="The training file whose data set is meant.")],
+    output: Annotated[Path, typer.Option(help="Where to write them, as JSON lines.")],
+    data: Annotated[Path | None, typer.Option(help="CSV file, instead of the training file's dataset.csv.")] = None,
+    log_format: Annotated[LogFormat, typer.Option(help="Lines for people, or JSON for machines.")] = "console",
+) -> None:
+    """Write the rows of a data set as requests: one JSON object a line, every value a text.
+
+    What a stream of them looks like to a predictor is what the model was trained on; try a model with them.
+
+    \b
+      rollcast-trainer rows --config examples/breast-cancer/train.yaml --output rows.jsonl
+    """  # \b keeps the lines of a paragraph as they are in the help
+    with _told_in_one_line(log_format) as (progress, _):
+        settings = load_settings(config, data=data)
+        with progress.step("reading"):
+            from rollcast_trainer.datasets import read_dataset
+
+            frame = read_dataset(settings.dataset).frame
+        with progress.step("writing"), output.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in frame.to_dict("records"))
 
 
 def _run(
