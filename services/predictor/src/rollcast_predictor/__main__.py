@@ -56,6 +56,13 @@ def run(
         ),
     ] = "exactly_once",
     batch_rows: Annotated[int, typer.Option(envvar="ROLLCAST_BATCH_ROWS", help="Most rows in a transaction.")] = 2000,
+    batch_interval_seconds: Annotated[
+        float,
+        typer.Option(
+            envvar="ROLLCAST_BATCH_INTERVAL_SECONDS",
+            help="Least time between batches that are not full: CPU or latency.",
+        ),
+    ] = 0.01,
     batch_deadline_seconds: Annotated[
         float, typer.Option(envvar="ROLLCAST_BATCH_DEADLINE_SECONDS", help="A model that takes longer is restarted.")
     ] = 5.0,
@@ -117,6 +124,7 @@ def run(
                 "namespace": namespace,
                 "guarantee": guarantee,
                 "batch_rows": batch_rows,
+                "batch_interval_seconds": batch_interval_seconds,
                 "batch_deadline_seconds": batch_deadline_seconds,
                 "max_request_bytes": max_request_bytes,
                 "include_features": include_features,

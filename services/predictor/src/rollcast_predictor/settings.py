@@ -35,6 +35,10 @@ class PredictorSettings(Settings):
     batch_rows: int = Field(default=2000, ge=1, le=100_000)
     """The most rows in a batch, hence in a transaction."""
 
+    batch_interval_seconds: float = Field(default=0.01, ge=0, le=10)
+    """The least time from one batch to the next, unless a batch was full. A batch of one row costs a model about as
+    much as one of a hundred, so below full load this decides how busy the slot and the broker are."""
+
     max_request_bytes: int = Field(default=1_048_576, ge=1)
     """A larger value is dead-lettered without asking the model."""
 

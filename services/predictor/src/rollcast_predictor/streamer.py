@@ -86,6 +86,7 @@ class Streamer:
         self._revoked_meanwhile: set[tuple[str, int]] = set()
         self._go_back: dict[tuple[str, int], int] = {}
         self._owned: set[tuple[str, int]] = set()
+        self._next_batch_due = 0.0
         self._lag_due = 0.0
         self._said: dict[int, float] = {}
         self._heartbeat = heartbeat
@@ -133,6 +134,9 @@ class Streamer:
 
     def _consume(self) -> Batch | None:
         """Step 1. Waits only when nothing is at the host."""
+        early = self._next_batch_due - time.monotonic()
+        if early > 0 and self._in_flight is not None:
+            return None
         self._seek_back()
         self._revoked_meanwhile.clear()
         messages: list[Message] = []
@@ -140,6 +144,8 @@ class Streamer:
             first = self._consumer.poll(_IDLE_POLL_SECONDS)
             if first is not None:
                 messages.append(first)
+                if (early := self._next_batch_due - time.monotonic()) > 0:
+                    self._stopping.wait(early)
         # Not consume(n, timeout): it waits to fill the batch.
         if messages or self._in_flight is not None:
             messages += self._consumer.consume(self._settings.batch_rows - len(messages), 0)
@@ -153,6 +159,8 @@ class Streamer:
             messages = [m for m in messages if partition_of(m) not in self._go_back]
         if not messages:
             return None
+        is_full = len(messages) >= self._settings.batch_rows
+        self._next_batch_due = 0.0 if is_full else time.monotonic() + self._settings.batch_interval_seconds
         self._sequence += 1
         return Batch.from_messages(
             self._sequence,
