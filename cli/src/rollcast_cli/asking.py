@@ -81,8 +81,9 @@ def _answer(
 ) -> dict[str, Any]:
     deadline = time.monotonic() + timeout_seconds
     while time.monotonic() < deadline:
-        for message in consumer.consume(500, 0.05):
-            watch.check("waiting for the answer")
+        first = consumer.poll(0.1)
+        watch.check("waiting for the answer")
+        for message in [] if first is None else [first, *consumer.consume(500, 0)]:
             if message.error() is not None:
                 continue
             try:

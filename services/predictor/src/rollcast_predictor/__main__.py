@@ -60,7 +60,7 @@ def run(
         float,
         typer.Option(
             envvar="ROLLCAST_BATCH_INTERVAL_SECONDS",
-            help="Least time between batches that are not full: CPU or latency.",
+            help="Least time from one batch to the next that is not full.",
         ),
     ] = 0.01,
     batch_deadline_seconds: Annotated[

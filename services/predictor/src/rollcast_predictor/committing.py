@@ -20,9 +20,15 @@ _log = structlog.get_logger()
 
 _MAX_MESSAGE_BYTES = 16 << 20
 
+_TRANSACTION_SECONDS = 10.0
+"""Longer than this Kafka keeps no transaction open."""
+
+# Unlike commit and abort, which end with their transaction, this call without a timeout has been seen to wait for ever
+# after a broker's restart, its request lost.
+_SEND_OFFSETS_SECONDS = 3.0
+
 _RETRY_SECONDS = 0.1
 _SAY_EVERY_SECONDS = 30.0
-_DRAIN_SECONDS = 10.0
 
 _TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE)
 
@@ -136,14 +142,17 @@ class TransactionalCommitter:
         self._heartbeat = heartbeat
         self._stopping = stopping
         self._producing = _Producing(
-            params, watch, client_id=slot, settings={"transactional.id": slot, "transaction.timeout.ms": 10_000}
+            params,
+            watch,
+            client_id=slot,
+            settings={"transactional.id": slot, "transaction.timeout.ms": int(_TRANSACTION_SECONDS * 1000)},
         )
         self._producer = self._producing.producer
 
     def start(self) -> None:
         doing = "starting transactions"
         try:
-            self._until_done(doing, lambda: self._producer.init_transactions(30))
+            self._until_done(doing, lambda: self._producer.init_transactions(_TRANSACTION_SECONDS), patient=True)
         except KafkaException as error:
             raise problem_from(error.args[0], doing, self._servers) from None
 
@@ -157,7 +166,9 @@ class TransactionalCommitter:
                 raise OutputsRefused(refused, rest_is_out=False, certain=True)
             self._until_done(
                 "sending offsets",
-                lambda: self._producer.send_offsets_to_transaction(offsets, batch.group_metadata),
+                lambda: self._producer.send_offsets_to_transaction(
+                    offsets, batch.group_metadata, _SEND_OFFSETS_SECONDS
+                ),
             )
             self._until_done("committing", self._producer.commit_transaction)
         except KafkaException as error:
@@ -176,11 +187,11 @@ class TransactionalCommitter:
         except KafkaException as error:
             raise problem_from(error.args[0], "aborting a transaction", self._servers) from None
 
-    def _until_done(self, doing: str, call: Callable[[], Any]) -> None:
+    def _until_done(self, doing: str, call: Callable[[], Any], *, patient: bool = False) -> None:
         """The same call with the same arguments, as long as the client says that this may help.
 
-        However long the broker is away, except for a slot that was asked to end: what it leaves open, the next one
-        aborts.
+        A transaction has an end, and so has patience with it: then KafkaProblem, as it is from the start for a slot
+        that was asked to end while the broker is away. What is left open, the slot's next producer aborts.
         """
         began = time.monotonic()
         say_next = began
@@ -194,7 +205,7 @@ class TransactionalCommitter:
                     raise
                 self._producing.watch.check(doing)
                 now = time.monotonic()
-                if self._stopping.is_set() and now - began > _DRAIN_SECONDS:
+                if now - began > _TRANSACTION_SECONDS and (self._stopping.is_set() or not patient):
                     raise problem_from(cause, doing, self._servers) from None
                 if now >= say_next:
                     say_next = now + _SAY_EVERY_SECONDS

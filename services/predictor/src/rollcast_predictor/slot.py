@@ -157,7 +157,8 @@ def _stream(
             state.streamer = streamer
             streamer.run()
         except KafkaProblem as problem:
-            if stopping.is_set() or isinstance(problem, KafkaDenied) or not _was_away(watch):
+            away = isinstance(problem, KafkaUnavailable) or _was_away(watch)
+            if stopping.is_set() or isinstance(problem, KafkaDenied) or not away:
                 raise
             _log.warning("starting anew with Kafka after an outage", problem=str(problem))
             return streamer.model
