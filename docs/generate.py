@@ -380,7 +380,9 @@ def _help(text: str) -> str:
     for paragraph in inspect.cleandoc(text).split("\n\n"):
         if paragraph.startswith("\b\n"):
             title, *lines = paragraph.removeprefix("\b\n").splitlines()
-            parts.append(f"{title}\n\n```text\n{inspect.cleandoc(chr(10).join(lines))}\n```")
+            if not lines:
+                title, lines = "", [title]
+            parts.append(f"{title}\n\n```text\n{textwrap.dedent(chr(10).join(lines))}\n```".lstrip())
         else:
             parts.append(paragraph)
     return "\n\n".join(parts)
