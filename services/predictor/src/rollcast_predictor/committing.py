@@ -3,12 +3,13 @@
 import threading
 import time
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from rollcast_common.errors import RollcastError
+from rollcast_common.errors import KafkaUnavailable, RollcastError
 from rollcast_common.kafka import ErrorWatch, KafkaParams, Verdict, classify, make_producer, problem_from
 from rollcast_predictor.batch import Batch
 from rollcast_predictor.heartbeat import Heartbeat
@@ -23,9 +24,8 @@ _MAX_MESSAGE_BYTES = 16 << 20
 _TRANSACTION_SECONDS = 10.0
 """Longer than this Kafka keeps no transaction open."""
 
-# Unlike commit and abort, which end with their transaction, this call without a timeout has been seen to wait for ever
-# after a broker's restart, its request lost.
-_SEND_OFFSETS_SECONDS = 3.0
+_ABANDONED_SECONDS = 12.0
+"""A call that takes longer than a transaction may never return."""
 
 _RETRY_SECONDS = 0.1
 _SAY_EVERY_SECONDS = 30.0
@@ -129,6 +129,41 @@ class _Producing:
         return self._failed[0][0] if self._failed else None
 
 
+class _Calls:
+    """Calls made in a thread of their own, one at a time, so that one that never returns can be left behind.
+
+    After a broker's restart `send_offsets_to_transaction` of librdkafka 2.16 has been seen to wait for ever for the
+    answer to a request that was lost with its connection, whatever the timeout.
+    """
+
+    def __init__(self) -> None:
+        self._todo: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._done: SimpleQueue[BaseException | None] = SimpleQueue()
+        threading.Thread(target=self._run, name="transactions", daemon=True).start()
+
+    def _run(self) -> None:
+        while (call := self._todo.get()) is not None:
+            try:
+                call()
+            except BaseException as error:  # noqa: BLE001  # it is raised where it was asked for
+                self._done.put(error)
+            else:
+                self._done.put(None)
+
+    def call(self, call: Callable[[], object], *, timeout_seconds: float) -> None:
+        """Raises what the call raises, and TimeoutError: then no other call can be made."""
+        self._todo.put(call)
+        try:
+            error = self._done.get(timeout=timeout_seconds)
+        except Empty:
+            raise TimeoutError from None
+        if error is not None:
+            raise error
+
+    def close(self) -> None:
+        self._todo.put(None)
+
+
 class TransactionalCommitter:
     """Exactly once: outputs, dead letters and consumed offsets in one transaction.
 
@@ -148,6 +183,7 @@ class TransactionalCommitter:
             settings={"transactional.id": slot, "transaction.timeout.ms": int(_TRANSACTION_SECONDS * 1000)},
         )
         self._producer = self._producing.producer
+        self._calls = _Calls()
 
     def start(self) -> None:
         doing = "starting transactions"
@@ -166,9 +202,7 @@ class TransactionalCommitter:
                 raise OutputsRefused(refused, rest_is_out=False, certain=True)
             self._until_done(
                 "sending offsets",
-                lambda: self._producer.send_offsets_to_transaction(
-                    offsets, batch.group_metadata, _SEND_OFFSETS_SECONDS
-                ),
+                lambda: self._producer.send_offsets_to_transaction(offsets, batch.group_metadata),
             )
             self._until_done("committing", self._producer.commit_transaction)
         except KafkaException as error:
@@ -198,7 +232,11 @@ class TransactionalCommitter:
         while True:
             self._heartbeat.beat()
             try:
-                call()
+                self._calls.call(call, timeout_seconds=_ABANDONED_SECONDS)
+            except TimeoutError:
+                raise KafkaUnavailable(
+                    f"Kafka at {self._servers}: {doing}: no answer within {_ABANDONED_SECONDS:g} s; is it running?"
+                ) from None
             except KafkaException as error:
                 cause: KafkaError = error.args[0]
                 if classify(cause) is not Verdict.RETRY:
@@ -218,7 +256,8 @@ class TransactionalCommitter:
         self._producing.producer.poll(0)
 
     def close(self) -> None:
-        """An open transaction was aborted or committed before; nothing is left to flush."""
+        """An open transaction was aborted or committed before, or is left to the next producer; nothing to flush."""
+        self._calls.close()
 
 
 class AtLeastOnceCommitter:
