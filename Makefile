@@ -47,6 +47,10 @@ test: setup ## All tests; those on real Kafka and S3 need Java 17, Maven and Go,
 bench: setup ## Messages a second on real Kafka: the article's loop, a pass-through, Rollcast; as ratios
 	$(RUN) python -m bench
 
+.PHONY: docs
+docs: setup ## Write docs/reference/ again, from the code
+	$(RUN) python docs/generate.py
+
 .PHONY: lint
 lint: setup ## Style and mistakes (ruff)
 	$(RUN) ruff check .

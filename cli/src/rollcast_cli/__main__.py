@@ -62,15 +62,17 @@ def up(
 
     \b
     Then, in another terminal:
-      rollcast status                      what runs and what it serves
-      rollcast tail                        predictions as they come
-      rollcast predict '{"year": "2015"}'  ask for one yourself
-      eval $(rollcast env)                 point rollcast-trainer, boto3 and others at this stack
+      rollcast status         what runs and what it serves
+      rollcast tail           predictions as they come
+      rollcast predict ROW    ask for one yourself (a row to try is printed here)
+      rollcast down           end it from there
+      eval $(rollcast env)    point rollcast-trainer and others at this stack
     """
     from rollcast_cli.examples import find_example
     from rollcast_cli.local.brokers import choose_broker
     from rollcast_cli.local.stack import LocalStack, StackOptions
     from rollcast_cli.local.state import StateFolder
+    from rollcast_cli.stream_source import read_rows
 
     steps = Steps()
     with one_line_errors():
@@ -81,15 +83,27 @@ def up(
         options = StackOptions(example.model, slots, ("--allow-pickle",) if allow_pickle else ())
         with LocalStack(StateFolder(), choice, options, steps.say) as stack:
             if train:
-                stack.train(example.config, example.data)
+                version = stack.train(example.config, example.data)
+                stack.wait_for_version(version)
+            rows = stack.request_rows(example.config, example.data)
             if rate > 0:
-                rows = stack.request_rows(example.config, example.data)
                 stack.start_source(rows, rate=rate, bad_every=bad_every)
                 steps.say(f"streaming {rate:g} requests a second")
-            steps.say("up; Ctrl-C ends it. In another terminal: rollcast status | tail | predict")
+            steps.say("up; Ctrl-C ends it. In another terminal: rollcast status, rollcast tail, or")
+            sys.stdout.write(f"rollcast predict {shlex.quote(read_rows(rows)[0].decode())}\n")
+            sys.stdout.flush()
             while True:
                 stack.check()
                 time.sleep(0.2)
+
+
+@app.command()
+def down() -> None:
+    """End the local stack: what Ctrl-C does in the terminal of `rollcast up`."""
+    from rollcast_cli.local.state import StateFolder
+
+    with one_line_errors():
+        StateFolder().stop_stack(timeout_seconds=60)
 
 
 @app.command()

@@ -14,15 +14,21 @@ __all__ = ["Connection", "connect"]
 class Connection:
     kafka: KafkaParams
     stack: Stack | None
-    """None when the user named a Kafka."""
+    """None when the user named another Kafka."""
 
 
 def connect(kafka_config: Path | None, *, environ: dict[str, str]) -> Connection:
     """Raises ConfigError when neither a configuration nor a local stack is there."""
+    named = None
     if kafka_config is not None or "ROLLCAST_KAFKA_SERVERS" in environ:
-        return Connection(load_kafka_params(kafka_config, environ), None)
+        named = load_kafka_params(kafka_config, environ)
     try:
         stack = StateFolder().read_stack()
     except ConfigError as error:
+        if named is not None:
+            return Connection(named, None)
         raise ConfigError(f"{error}; or name a Kafka with --kafka-config or ROLLCAST_KAFKA_SERVERS") from None
-    return Connection(stack.kafka_params(), stack)
+    if named is None:
+        return Connection(stack.kafka_params(), stack)
+    # After `eval $(rollcast env)` the Kafka that is named is the stack's.
+    return Connection(named, stack if named.broker.servers == stack.servers else None)

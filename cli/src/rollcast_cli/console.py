@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import signal
 import sys
 import time
@@ -43,6 +44,8 @@ def one_line_errors() -> Iterator[None]:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
+    # librdkafka tells of every attempt to connect; our one line says it once.
+    logging.getLogger("rollcast.kafka").setLevel(logging.CRITICAL)
     try:
         yield
     except RollcastError as error:

@@ -58,8 +58,7 @@ def run_demo(example: Example, options: DemoOptions, folder: StateFolder, consol
         rows = stack.request_rows(example.config, example.data)
         first = stack.train(example.config, example.data)
         steps.say(f"announced {example.model}@{first} on topic train; waiting for the slots to load it")
-        _wait(lambda: all(v == first for v in stack.versions()), stack, f"every slot serves {first}", _READY_SECONDS)
-        steps.say(f"{options.slots} slots serve {first}")
+        stack.wait_for_version(first)
         with ResultReader(stack.stack.kafka_params()) as reader:
             journal = stack.start_source(rows, rate=options.rate, bad_every=options.bad_every)
             steps.say(f"streaming {options.rate:g} requests a second, every {options.bad_every}th one bad on purpose")
@@ -69,9 +68,8 @@ def run_demo(example: Example, options: DemoOptions, folder: StateFolder, consol
                 steps.say("training again, under traffic")
                 second = stack.train(example.config, example.data, seed=7, meanwhile=lambda: screen.show(stack))
                 announced = time.monotonic()
-                screen.wait(lambda: all(v == second for v in stack.versions()), stack, f"every slot serves {second}")
+                stack.wait_for_version(second, meanwhile=lambda: screen.show(stack))
                 swap_seconds = time.monotonic() - announced
-                steps.say(f"{options.slots} slots serve {second}, {swap_seconds:.1f} s after its announcement")
                 screen.watch(options.after_seconds, stack)
                 if console.is_terminal:
                     steps.say("streaming on until Ctrl-C; try `rollcast status` or `rollcast tail` in another terminal")
@@ -128,13 +126,6 @@ class _Screen:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self._tick(stack)
-
-    def wait(self, condition: Callable[[], bool], stack: LocalStack, what: str) -> None:
-        deadline = time.monotonic() + _READY_SECONDS
-        while not condition():
-            self._tick(stack)
-            if time.monotonic() > deadline:
-                raise NotInTime(f"{what}: not within {_READY_SECONDS:g} s: {'; '.join(stack.problems())}")
 
     def until_interrupted(self, stack: LocalStack) -> None:
         try:

@@ -51,22 +51,21 @@ def status_tables(status: dict[str, Any]) -> list[Table]:
     tables = []
     if "processes" in status:
         guarantee = status["guarantee"].replace("_", " ")
-        title = f"{status['installation']}: broker {status['broker']} ({guarantee})"
+        title = f"broker {status['broker']} ({guarantee})"
         processes = Table(title=title, title_justify="left")
         for name in ("process", "pid", "state"):
             processes.add_column(name)
         for process in status["processes"]:
             processes.add_row(process["role"], str(process["pid"]), "runs" if process["alive"] else "[red]ended[/red]")
         slots = Table(title=f"slots of {status['model']}", title_justify="left")
-        for name in ("slot", "state", "version", "sha256", "partitions", "problem"):
-            slots.add_column(name)
+        for name in ("slot", "state", "version", "partitions", "problem"):
+            slots.add_column(name, overflow="fold")
         for slot in status["slots"]:
             state = "no answer" if "ready" not in slot else "ready" if slot["ready"] else "waiting for a model"
             slots.add_row(
                 slot["role"],
                 state,
                 slot.get("version") or "-",
-                (slot.get("sha256") or "-")[:12],
                 str(slot.get("partitions", "-")),
                 slot.get("problem") or "-",
             )
@@ -74,7 +73,8 @@ def status_tables(status: dict[str, Any]) -> list[Table]:
     topics = Table(title=f"topics at {status['servers']}", title_justify="left")
     topics.add_column("topic")
     topics.add_column("partitions", justify="right")
-    topics.add_column("offsets", justify="right")
+    # A transaction's end takes an offset, too, so this is no count of records.
+    topics.add_column("offsets, markers included", justify="right")
     for topic, facts in status["topics"].items():
         if facts is None:
             topics.add_row(topic, "[red]missing[/red]", "`rollcast topics create`")

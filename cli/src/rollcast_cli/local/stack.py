@@ -16,7 +16,7 @@ from typing import Any, Self
 from rollcast_cli.console import uninterrupted
 from rollcast_cli.local.brokers import Broker, BrokerChoice, start_broker
 from rollcast_cli.local.ports import free_ports
-from rollcast_cli.local.processes import Child, ChildDied, start
+from rollcast_cli.local.processes import Child, ChildDied, NotInTime, start
 from rollcast_cli.local.s3 import S3Server, start_s3
 from rollcast_cli.local.state import ProcessRecord, Stack, StackS3, StateFolder
 from rollcast_common.errors import RollcastError
@@ -28,6 +28,7 @@ __all__ = ["LocalStack", "StackOptions", "slot_health", "stack_environment"]
 NAMESPACE = "default"
 
 _PARTITIONS = 4
+_SERVE_SECONDS = 90.0
 _RESTARTS_AT_MOST = 5
 _RESTART_WINDOW_SECONDS = 60.0
 # The embedded broker keeps about 5 MB a partition and silently drops what is older.
@@ -204,6 +205,18 @@ class LocalStack:
         """Of each slot, the model version that it serves; None where it serves none."""
         healths = [slot_health(slot.port) for slot in self._slots]
         return [health.get("version") if health and health.get("ready") else None for health in healths]
+
+    def wait_for_version(self, version: str, *, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Return once every slot serves it. Raises NotInTime (90 s) with what the slots say stands in the way."""
+        deadline = time.monotonic() + _SERVE_SECONDS
+        while any(serving != version for serving in self.versions()):
+            self.check()
+            meanwhile()
+            if time.monotonic() > deadline:
+                problems = "; ".join(self.problems()) or "no slot says why"
+                raise NotInTime(f"every slot serves {version}: not within {_SERVE_SECONDS:g} s: {problems}")
+            time.sleep(0.1)
+        self._say(f"{len(self._slots)} slots serve {version}")
 
     def problems(self) -> list[str]:
         healths = [slot_health(slot.port) for slot in self._slots]

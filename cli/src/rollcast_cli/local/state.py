@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -170,6 +171,16 @@ class StateFolder:
         if not stack.owner.alive:
             raise _no_stack(f"the one in {self.path} is dead, pid {stack.owner.pid}")
         return stack
+
+    def stop_stack(self, *, timeout_seconds: float) -> None:
+        """Ask the stack's owner to end, and wait for it. Raises ConfigError when none runs or it does not end."""
+        owner = self.read_stack().owner
+        os.kill(owner.pid, signal.SIGTERM)
+        deadline = time.monotonic() + timeout_seconds
+        while owner.alive:
+            if time.monotonic() > deadline:
+                raise ConfigError(f"the stack in {self.path} (pid {owner.pid}) has not ended in {timeout_seconds:g} s")
+            time.sleep(0.05)
 
     def _wait_for_leftovers(self) -> None:
         try:
