@@ -344,7 +344,7 @@ class World:
         assert found - wanted == Counter(), "doubled, or answers to nobody's question"
         assert wanted - found == Counter(), "lost"
         for predictions in answers.by_key().values():
-            asked = [json.loads(bytes(prediction.features))["x"] for prediction in predictions if prediction.features]
+            asked = [json.loads(bytes(prediction.features))["x"] for prediction in predictions]
             assert asked == sorted(asked)
             generations = [prediction.generation for prediction in predictions]
             assert generations == sorted(generations)

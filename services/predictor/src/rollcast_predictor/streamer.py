@@ -38,7 +38,7 @@ _log = structlog.get_logger()
 _IDLE_POLL_SECONDS = 0.1
 _LAG_EVERY_SECONDS = 1.0
 _HOST_ATTEMPTS = 5
-_ROW_BY_ROW_SECONDS = 30.0
+_ROW_BY_ROW_DEADLINES = 6
 _SAY_EVERY_SECONDS = 30.0
 
 
@@ -322,7 +322,7 @@ class Streamer:
             self._host_failed(again)
         results: list[bytes] = []
         errors: list[tuple[int, str, str]] = []
-        until = time.monotonic() + _ROW_BY_ROW_SECONDS
+        until = time.monotonic() + _ROW_BY_ROW_DEADLINES * deadline
         for row, value in enumerate(values):
             self._heartbeat.beat()
             if row and time.monotonic() > until:

@@ -104,14 +104,11 @@ class Channel:
         view = memoryview(buffer)
         filled = 0
         while filled < count:
-            if deadline is not None:
-                remaining = deadline - time.monotonic()
-                if remaining <= 0:
-                    raise ChannelTimeout
-                self._connection.settimeout(remaining)
-            else:
-                self._connection.settimeout(None)
+            remaining = None
+            if deadline is not None and (remaining := deadline - time.monotonic()) <= 0:
+                raise ChannelTimeout
             try:
+                self._connection.settimeout(remaining)
                 received = self._connection.recv_into(view[filled : filled + _RECEIVE_BYTES])
             except TimeoutError:
                 raise ChannelTimeout from None

@@ -1,0 +1,221 @@
+"""The loader with orders from memory, a real S3 and real hosts: what it serves, refuses, and tries again."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from prometheus_client import CollectorRegistry
+from sklearn.linear_model import LinearRegression
+from tests.env.s3 import S3
+
+from rollcast_common.artifacts import ArtifactRef, ArtifactStore
+from rollcast_common.errors import DigestMismatch
+from rollcast_common.models.files import save_model
+from rollcast_predictor.metrics import PredictorMetrics
+from rollcast_predictor.model_cache import ModelCache
+from rollcast_predictor.model_loader import ModelLoader
+from rollcast_predictor.orders import Order
+from rollcast_predictor.served_model import ServedModel
+from rollcast_predictor.settings import PredictorSettings
+from rollcast_predictor.wire import ScoreBatch
+
+SECONDS = 40.0
+
+
+class Told:
+    """Orders from memory."""
+
+    def __init__(self) -> None:
+        self._orders: list[Order] = []
+        self._changed = threading.Event()
+
+    def add(self, *orders: Order) -> None:
+        self._orders += orders
+        self._changed.set()
+
+    def newer_than(self, generation: int) -> list[Order]:
+        self._changed.clear()
+        return [order for order in reversed(self._orders) if order.generation > generation]
+
+    def wait(self, timeout_seconds: float) -> bool:
+        return self._changed.wait(timeout_seconds)
+
+
+class Bench:
+    """A loader, and what it is told and given."""
+
+    def __init__(self, store: ArtifactStore, folder: Path) -> None:
+        self._store = store
+        self._folder = folder
+        self.orders = Told()
+        self.metrics = PredictorMetrics(CollectorRegistry())
+        self.settings = PredictorSettings(model="wine", cache_dir=folder / "cache")
+        self.cache = ModelCache(self.settings.cache_dir, store, keep=self.settings.cache_models)
+        self.loader = ModelLoader(self.orders, self.cache, self.settings, self.metrics)
+        self.taken: list[ServedModel] = []
+
+    def upload(self, name: str, slope: float) -> ArtifactRef:
+        path = self._folder / "model.skops"
+        xs = pd.DataFrame({"x": [1.0, 2.0]})
+        save_model(LinearRegression(fit_intercept=False).fit(xs, np.array([slope, 2 * slope])), path)
+        return self._store.put_once(f"models/{name}.skops", path)
+
+    def order(self, generation: int, artifact: ArtifactRef) -> Order:
+        return Order(generation, "wine", f"v{generation}", artifact, "skops")
+
+    def missing(self, generation: int) -> Order:
+        return self.order(generation, ArtifactRef(self._store.bucket, f"models/none-{generation}.skops"))
+
+    def wait(self, condition: Callable[[], Any], what: str) -> Any:
+        deadline = time.monotonic() + SECONDS
+        while not (answer := condition()):
+            assert self.loader.failure is None
+            assert time.monotonic() < deadline, what
+            time.sleep(0.02)
+        return answer
+
+    def next_model(self) -> ServedModel:
+        model: ServedModel = self.wait(self.loader.take_ready, "a model is ready")
+        self.taken.append(model)
+        return model
+
+    def problem(self, text: str) -> str:
+        found: str = self.wait(lambda: text in (self.loader.last_problem or "") and self.loader.last_problem, text)
+        return found
+
+
+@pytest.fixture
+def store(moto_s3: S3) -> ArtifactStore:
+    return ArtifactStore(moto_s3.params())
+
+
+@pytest.fixture
+def bench(store: ArtifactStore, tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(store, tmp_path)
+    yield made
+    for model in made.taken:
+        model.host.kill()
+
+
+def said(model: ServedModel, x: float) -> float:
+    model.host.send(ScoreBatch(1, [b'{"x":%f}' % x]), deadline_seconds=SECONDS)
+    return float(model.host.receive(1, deadline_seconds=SECONDS).results[0])
+
+
+def test_of_several_models_the_newest_is_served_and_the_others_are_not_even_loaded(bench: Bench) -> None:
+    first, second = bench.upload("v1", 2), bench.upload("v2", 3)
+    bench.orders.add(bench.order(1, first), bench.order(2, second))
+    with bench.loader:
+        model = bench.next_model()
+        assert (model.order.version, model.sha256) == ("v2", second.sha256)
+        assert said(model, 5) == pytest.approx(15)
+        bench.wait(lambda: bench.loader.idle, "it is done")
+    assert [path.name for path in bench.settings.cache_dir.iterdir()] == [second.sha256]
+
+
+def test_at_the_start_an_older_model_is_better_than_none(bench: Bench) -> None:
+    bench.orders.add(bench.order(1, bench.upload("v1", 2)), bench.missing(2))
+    with bench.loader:
+        assert bench.next_model().order.version == "v1"
+        assert bench.metrics.models_refused._value.get() == 1
+
+
+def test_a_refused_newest_is_told_once_and_what_serves_goes_on(bench: Bench) -> None:
+    bench.orders.add(bench.order(1, bench.upload("v1", 2)))
+    with bench.loader:
+        serving = bench.next_model()
+        bench.orders.add(bench.missing(2))
+        assert "wine@v2: " in bench.problem("no such object; was it uploaded?")
+        assert bench.loader.take_ready() is None
+        assert said(serving, 5) == pytest.approx(10)
+        # The next good one is taken, and with it the problem is over.
+        bench.orders.add(bench.order(3, bench.upload("v3", 4)))
+        assert bench.next_model().order.version == "v3"
+        assert bench.loader.last_problem is None
+        assert bench.metrics.models_refused._value.get() == 1
+
+
+def test_what_is_only_unreachable_now_is_not_refused(bench: Bench, moto_s3: S3) -> None:
+    gone = moto_s3.params().model_copy(update={"endpoint_url": "http://127.0.0.1:9"})
+    cut_off = ModelCache(bench.settings.cache_dir, ArtifactStore(gone, attempts=1), keep=5)
+    bench.loader = ModelLoader(bench.orders, cut_off, bench.settings, bench.metrics)
+    bench.orders.add(bench.missing(2))
+    with bench.loader:
+        bench.problem("not reachable; is S3 running")
+        assert bench.metrics.models_refused._value.get() == 0
+        assert not bench.loader.idle
+
+
+def test_what_is_tried_again_does_not_hold_up_what_is_newer(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rollcast_predictor.model_loader._FIRST_RETRY_SECONDS", 600.0)
+    monkeypatch.setattr("rollcast_predictor.model_loader._LONGEST_RETRY_SECONDS", 600.0)
+    bench.orders.add(bench.order(1, bench.upload("v1", 2)))
+    with bench.loader:
+        bench.next_model()
+        second = bench.upload("v2", 3)
+        in_the_way = bench.settings.cache_dir / str(second.sha256)
+        in_the_way.mkdir()
+        bench.orders.add(bench.order(2, second))
+        bench.problem("cannot hold s3://")
+        bench.orders.add(bench.order(3, bench.upload("v3", 4)))
+        assert bench.next_model().order.version == "v3"
+
+
+def test_a_model_that_was_not_taken_ends_with_its_successor_and_with_the_loader(bench: Bench) -> None:
+    bench.orders.add(bench.order(1, bench.upload("v1", 2)))
+    with bench.loader:
+        first: ServedModel = bench.wait(lambda: bench.loader._ready, "the first is ready")
+        bench.orders.add(bench.order(2, bench.upload("v2", 3)))
+        second: ServedModel = bench.wait(
+            lambda: bench.loader._ready is not first and bench.loader._ready, "the second is ready"
+        )
+        bench.wait(lambda: not first.host.is_running, "the first host has ended")
+        assert second.host.is_running
+    assert not second.host.is_running
+
+
+def test_a_lost_or_damaged_file_does_not_keep_a_host_from_being_replaced(bench: Bench) -> None:
+    """Slots share a cache, and newer models push files out of it; what serves must outlive that."""
+    bench.orders.add(bench.order(1, bench.upload("v1", 2)))
+    with bench.loader:
+        model = bench.next_model()
+        kept = bench.settings.cache_dir / model.sha256
+        for harm in (kept.unlink, lambda: kept.write_bytes(b"damaged")):
+            harm()
+            before = model.host
+            model.replace_host()
+            assert not before.is_running
+            assert said(model, 5) == pytest.approx(10)
+
+
+def test_a_model_announced_without_a_digest_stays_the_one_that_was_loaded(bench: Bench, store: ArtifactStore) -> None:
+    """Somebody writes other bytes under the same name; a replaced host must not quietly serve them."""
+    ref = bench.upload("v1", 2)
+    bench.orders.add(bench.order(1, ArtifactRef(ref.bucket, ref.key)))
+    with bench.loader:
+        model = bench.next_model()
+        assert model.sha256 == ref.sha256
+        store._client.put_object(Bucket=ref.bucket, Key=ref.key, Body=b"others")
+        model.replace_host()
+        assert said(model, 5) == pytest.approx(10)
+        (bench.settings.cache_dir / model.sha256).unlink()
+        with pytest.raises(DigestMismatch, match="the bytes are not the announced ones"):
+            model.replace_host()
+
+
+def test_a_bug_in_the_loader_is_not_silence(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: int) -> list[Order]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(bench.orders, "newer_than", broken)
+    with bench.loader:
+        deadline = time.monotonic() + SECONDS
+        while bench.loader.failure is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    assert isinstance(bench.loader.failure, ZeroDivisionError)
