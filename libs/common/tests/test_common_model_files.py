@@ -82,7 +82,7 @@ class TestSkops:
         with pytest.raises(UntrustedArtifact) as refused:
             load_model(file, "skops")
         assert str(refused.value) == (
-            f"m.skops: holds types that are not trusted here: {name}; if they are yours, add them to trusted_types"
+            f"m.skops: holds types that are not trusted here: {name}; if they are yours, name them with --trusted-type"
         )
         assert isinstance(load_model(file, "skops", trusted_types=[name])[1], HandMade)
 

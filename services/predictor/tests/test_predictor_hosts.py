@@ -13,9 +13,11 @@ import joblib
 import psutil
 import pytest
 
-from rollcast_predictor.host_process import HostDied, HostProcess, HostTimedOut, ModelRefused, host_environment
+from rollcast_predictor import zygote
+from rollcast_predictor.host_process import HostDied, HostProcess, HostTimedOut, ModelRefused
 from rollcast_predictor.served_model import start_host
 from rollcast_predictor.wire import LoadModel, ScoreBatch, Scored
+from rollcast_predictor.zygote import host_environment
 
 SECONDS = 30.0
 
@@ -86,8 +88,12 @@ def test_a_row_that_the_model_cannot_do_costs_no_other_row(host_of: Any) -> None
         assert (errors[2][0], errors[4][0]) == ("empty", "not-json")
 
 
-def test_what_a_model_prints_goes_to_stderr(host_of: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_a_model_prints_goes_to_stderr(
+    host_of: Any, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zygote, "_shared", None)  # a new one has this test's stderr
     assert scored(host_of(), row(1, "prints")).results == [b"1.0"]
+    zygote.shared_zygote().close()
     printed = capfd.readouterr()
     assert printed.out == ""
     assert "printed by the model" in printed.err
@@ -217,8 +223,10 @@ def test_a_model_that_kills_its_host_while_loading_leaves_none_behind(
     assert {child for child in psutil.Process().children() if child not in before} == set()
 
 
-def test_a_model_larger_than_the_memory_of_a_host_is_not_served(moody_file: Path, importable: Path) -> None:
+def test_a_model_larger_than_the_memory_of_a_host_is_not_served(moody: Any, importable: Path, tmp_path: Path) -> None:
+    path = tmp_path / "large.pkl"
+    joblib.dump(moody.Large(), path)
     assert importable.is_dir()
-    request = LoadModel(path=str(moody_file), format="pickle", name="moody@1", allow_pickle=True)
-    with pytest.raises((ModelRefused, HostDied)):
-        start_host(request, memory_bytes=30_000_000, deadline_seconds=60)
+    request = LoadModel(path=str(path), format="pickle", name="large@1", allow_pickle=True)
+    with pytest.raises((ModelRefused, HostDied), match="memory"):
+        start_host(request, memory_bytes=1_000_000_000, deadline_seconds=60)

@@ -11,12 +11,14 @@ import structlog
 import typer
 
 from rollcast_common.artifacts import load_s3_params
-from rollcast_common.errors import ConfigError, RollcastError
+from rollcast_common.errors import ConfigError, KafkaDenied, RollcastError, TopicMissing
 from rollcast_common.kafka import load_kafka_params
 from rollcast_common.logs import LogFormat, configure_logs
 from rollcast_predictor.settings import PredictorSettings, default_cache_dir
 from rollcast_predictor.slot import run_slot
 from rollcast_predictor.sparing_logs import Sparingly
+from rollcast_predictor.supervisor import EXIT_PERMANENT, EXIT_RETRY, Control, streamer_command, supervise
+from rollcast_predictor.zygote import shared_zygote
 
 __all__ = ["app"]
 
@@ -93,6 +95,14 @@ def run(
         float,
         typer.Option(envvar="ROLLCAST_STARTUP_TIMEOUT_SECONDS", help="How long to look for Kafka before giving up."),
     ] = 10.0,
+    standby: Annotated[
+        bool,
+        typer.Option(
+            "--standby/--no-standby",
+            envvar="ROLLCAST_STANDBY",
+            help="Keep a second streamer ready to take over at once; it costs memory.",
+        ),
+    ] = True,
     metrics_host: Annotated[str, typer.Option(envvar="ROLLCAST_METRICS_HOST")] = "127.0.0.1",
     metrics_port: Annotated[
         int, typer.Option(envvar="ROLLCAST_METRICS_PORT", help="/metrics, /healthz, /readyz; 0 takes a free port.")
@@ -141,13 +151,21 @@ def run(
         configure_logs("predictor", fmt=fmt, level=log_level, slot=settings.slot)
         # During an outage librdkafka says "Connection refused" 20 times a second.
         logging.getLogger("rollcast.kafka").addFilter(Sparingly(every_seconds=30))
-        run_slot(settings, load_kafka_params(kafka_config), load_s3_params(s3_config), stopping)
+        kafka, s3 = load_kafka_params(kafka_config), load_s3_params(s3_config)
+        control = Control.inherited()
+        if control is None:
+            sys.exit(supervise(streamer_command(), standby=standby))
+        shared_zygote()  # its imports are done when they are needed
+        if not control.wait_for_go():
+            return
+        control.on_end(stopping.set)
+        run_slot(settings, kafka, s3, stopping, on_serving=control.serving)
     except RollcastError as error:
         structlog.get_logger().error("predictor stopped", problem=str(error), kind=type(error).__name__)
-        sys.exit(1)
+        sys.exit(EXIT_PERMANENT if isinstance(error, ConfigError | KafkaDenied | TopicMissing) else EXIT_RETRY)
     except Exception:  # noqa: BLE001  # a bug; its traceback belongs into the log, in the log's shape
         structlog.get_logger().exception("predictor failed")
-        sys.exit(1)
+        sys.exit(EXIT_RETRY)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A model host: a process that holds one model and turns raw rows into encoded results.
 
-It is started by its streamer with one end of a socket pair and nothing else: no Kafka, no S3, no
+It is forked from the zygote with one end of a socket pair and nothing else: no Kafka, no S3, no
 credentials. Whatever the model does in here, raise, hang, leak, crash, the stream goes on.
 """
 
@@ -24,7 +24,7 @@ from rollcast_predictor.wire import Channel, ChannelClosed, Loaded, LoadModel, R
 if TYPE_CHECKING:
     from rollcast_common.models.scoring import Scorer
 
-__all__ = ["OUT_OF_MEMORY_EXIT_CODE", "main"]
+__all__ = ["OUT_OF_MEMORY_EXIT_CODE", "import_libraries", "serve"]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -54,13 +54,20 @@ def _ending_without_memory(model: Any) -> Any:
     return Predictor() if callable(getattr(model, "predict", None)) else model
 
 
-def main(arguments: list[str]) -> None:
-    """`python -m rollcast_predictor.host FD MEMORY_BYTES`: serve the streamer at file descriptor FD."""
-    file_descriptor, memory_bytes = int(arguments[0]), int(arguments[1])
+def import_libraries() -> None:
+    """What every host needs, and what most models are made of: a second or two that are then behind us."""
+    import sklearn.compose
+    import sklearn.ensemble
+    import sklearn.linear_model
+    import sklearn.pipeline
+    import sklearn.preprocessing  # noqa: F401  # for their side effect: they are loaded
+
+    from rollcast_common.models import card, files, scoring  # noqa: F401  # the same
+
+
+def serve(file_descriptor: int, memory_bytes: int) -> None:
+    """Serve the streamer at `file_descriptor` until it closes its end; 0 `memory_bytes` is no limit."""
     _die_with_parent()
-    # The streamer decides when a host ends; what a terminal or an init system tells the whole group is for it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if memory_bytes:
         resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     # What a model warns about is no reason to fail a row, and no line per batch.
@@ -93,7 +100,7 @@ def _serve(channel: Channel) -> None:
 
 
 def _load(order: LoadModel) -> "tuple[Loaded, Scorer]":
-    # Here, not at the top: the process says who it is before it spends a second on scikit-learn.
+    # Here, not at the top: the streamer imports this module for its constants, and has no use for scikit-learn.
     from rollcast_common.models.card import decode_card
     from rollcast_common.models.files import check_sklearn_version, load_model
     from rollcast_common.models.scoring import Scorer, check_golden_rows
@@ -127,7 +134,3 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before the call
             sys.exit(1)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -1,12 +1,9 @@
 """The streamer's side of a model host: start it, talk to it, end it."""
 
-import contextlib
-import os
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
@@ -24,15 +21,13 @@ from rollcast_predictor.wire import (
     ScoreBatch,
     Scored,
 )
+from rollcast_predictor.zygote import shared_zygote
 
-__all__ = ["HostDied", "HostProcess", "HostTimedOut", "ModelRefused", "host_environment"]
+__all__ = ["HostDied", "HostProcess", "HostTimedOut", "ModelRefused"]
 
 _log = structlog.get_logger()
 
-# All that a host is told of the environment: enough to find Python and its libraries, no credential.
-_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "TMPDIR", "TZ", "VIRTUAL_ENV")
-
-_KILL_WAIT_SECONDS = 10.0
+_END_SECONDS = 1.0
 
 AnswerT = TypeVar("AnswerT")
 
@@ -49,13 +44,6 @@ class HostTimedOut(RollcastError):
     retryable = True
 
 
-def host_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Hosts run one thread each: several hosts with OpenMP teams of their own slow each other to a third."""
-    passed_on = {name: environ[name] for name in _PASSED_ON if name in environ}
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return passed_on | threads | {"PYTHONUNBUFFERED": "1"}
-
-
 class HostProcess:
     """One host with one model. `send` and `receive` alternate; a host that fails is `kill`ed and replaced."""
 
@@ -63,34 +51,22 @@ class HostProcess:
     _scored_decoder = msgspec.msgpack.Decoder(Scored)
 
     def __init__(self, name: str, *, memory_bytes: int | None) -> None:
+        """Raises ZygoteGone, after which another try makes another zygote."""
         self._name = name
         ours, theirs = socket.socketpair()
         with theirs:
             for end in (ours, theirs):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-            self._process = subprocess.Popen(  # noqa: S603  # our own module
-                [
-                    sys.executable,
-                    "-m",
-                    "rollcast_predictor.host",
-                    str(theirs.fileno()),
-                    str(memory_bytes or 0),
-                ],
-                pass_fds=(theirs.fileno(),),
-                env=host_environment(os.environ),
-                stdin=subprocess.DEVNULL,
-                stdout=sys.stderr.fileno(),  # a model that prints must not end up in somebody's data
-                close_fds=True,
-            )
+            self._host = shared_zygote().fork(theirs, memory_bytes=memory_bytes)
         self._channel = Channel(ours)
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self._host.pid
 
     @property
     def is_running(self) -> bool:
-        return self._process.poll() is None
+        return self._host.exit_code() is None
 
     def load(self, order: LoadModel, *, deadline_seconds: float) -> Loaded:
         """Raises ModelRefused with the host's own words, HostDied or HostTimedOut."""
@@ -133,9 +109,7 @@ class HostProcess:
             raise HostDied(f"the host of {self._name} ended while {doing} ({self._how_it_ended()})") from None
 
     def _how_it_ended(self) -> str:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=1.0)
-        code = self._process.returncode
+        code = self._exit_code_within(_END_SECONDS)
         if code is None:
             return "its socket closed"
         if code == OUT_OF_MEMORY_EXIT_CODE:
@@ -145,16 +119,18 @@ class HostProcess:
             return f"signal {signal.Signals(-code).name}{hint}"
         return f"exit code {code}"
 
+    def _exit_code_within(self, seconds: float) -> int | None:
+        deadline = time.monotonic() + seconds
+        while (code := self._host.exit_code()) is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return code
+
     def close(self) -> None:
         """End it kindly: it sees its socket close and goes; if it does not, it is killed."""
         self._channel.close()
-        try:
-            self._process.wait(timeout=1.0)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        if self._exit_code_within(_END_SECONDS) is None:
+            self._host.kill()
 
     def kill(self) -> None:
         self._channel.close()
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-        self._process.wait(timeout=_KILL_WAIT_SECONDS)
+        self._host.kill()

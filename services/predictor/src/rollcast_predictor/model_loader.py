@@ -72,9 +72,8 @@ class ModelLoader:
         try:
             while not self._stopping.is_set():
                 if self._try_newest():
-                    self.idle = True
                     retry_seconds = _FIRST_RETRY_SECONDS
-                    self._orders.wait(_WAIT_SECONDS)
+                    self.idle = not self._orders.wait(_WAIT_SECONDS)
                 else:
                     self._wait_for_news(retry_seconds)
                     retry_seconds = min(2 * retry_seconds, _LONGEST_RETRY_SECONDS)

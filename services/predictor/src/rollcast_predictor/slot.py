@@ -1,5 +1,6 @@
 """One predictor slot, put together: orders, loader, Kafka clients, the loop, and what it shows the outside."""
 
+import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -49,6 +50,7 @@ class _State:
     def health(self) -> Health:
         detail: dict[str, object] = {
             "slot": self._settings.slot,
+            "pid": os.getpid(),
             "model": self._settings.model,
             "version": None,
             "sha256": None,
@@ -72,7 +74,14 @@ class _State:
         return Health(alive=alive, ready=alive, detail=detail)
 
 
-def run_slot(settings: PredictorSettings, kafka: KafkaParams, s3: S3Params, stopping: threading.Event) -> None:
+def run_slot(
+    settings: PredictorSettings,
+    kafka: KafkaParams,
+    s3: S3Params,
+    stopping: threading.Event,
+    *,
+    on_serving: Callable[[], None] = lambda: None,
+) -> None:
     """Serve until `stopping` is set, then commit what was begun and return.
 
     Raises RollcastError for what an operator must mend: settings, Kafka, a model host that cannot be had.
@@ -104,6 +113,7 @@ def run_slot(settings: PredictorSettings, kafka: KafkaParams, s3: S3Params, stop
             return loader.take_ready()
 
         _log.info("serving", model=settings.model, version=model.order.version, sha256=model.sha256)
+        on_serving()
         try:
             while (served := _stream(model, next_model, settings, kafka, metrics, state, stopping)) is not None:
                 model = served

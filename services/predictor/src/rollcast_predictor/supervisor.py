@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import structlog
 
-__all__ = ["CONTROL_VARIABLE", "EXIT_PERMANENT", "EXIT_RETRY", "Control", "supervise"]
+__all__ = ["CONTROL_VARIABLE", "EXIT_PERMANENT", "EXIT_RETRY", "Control", "streamer_command", "supervise"]
 
 _log = structlog.get_logger()
 
@@ -93,15 +93,15 @@ class _Supervisor:
     def __init__(self, command: list[str], *, standby: bool) -> None:
         self._command = command
         self._wants_standby = standby
-        self._stopping = False
+        self._stopping = threading.Event()
         self._active: _Streamer | None = None
         self._standby: _Streamer | None = None
         self._served_once = False
         self._wait_seconds = _FIRST_WAIT_SECONDS
         # Signals wake the one select() that this process waits in.
         self._wake, writer = socket.socketpair()
-        self._wake.setblocking(False)
-        writer.setblocking(False)
+        for end in (self._wake, writer):
+            end.settimeout(0)
         self._writer = writer
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -109,14 +109,14 @@ class _Supervisor:
             signal.signal(number, self._stop)
 
     def _stop(self, *_: object) -> None:
-        self._stopping = True
+        self._stopping.set()
 
     def run(self) -> int:
         self._promote()
         told_to_stop = False
         while True:
             self._wait()
-            if self._stopping and not told_to_stop:
+            if self._stopping.is_set() and not told_to_stop:
                 told_to_stop = True
                 self._dismiss_standby()
                 if self._active is not None:
@@ -153,7 +153,7 @@ class _Supervisor:
         if active is not None and active.control in readable and active.control.recv(1) == b"s":
             active.served = self._served_once = True
             # Only now: while one starts, another beside it would take its processor.
-            if self._wants_standby and self._standby is None and not self._stopping:
+            if self._wants_standby and self._standby is None and not self._stopping.is_set():
                 self._standby = self._start()
 
     def _reap(self) -> int | None:
@@ -162,7 +162,7 @@ class _Supervisor:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return 0 if self._stopping else EXIT_PERMANENT
+                return 0 if self._stopping.is_set() else EXIT_PERMANENT
             if pid == 0:
                 return None
             code = os.waitstatus_to_exitcode(status)
@@ -178,20 +178,21 @@ class _Supervisor:
                     return final
 
     def _active_ended(self, streamer: _Streamer, code: int) -> int | None:
-        if self._stopping:
+        if self._stopping.is_set():
             return code if code >= 0 else EXIT_PERMANENT
-        if code == 0 or code == EXIT_PERMANENT or (not self._served_once and code == EXIT_RETRY):
-            return code and EXIT_PERMANENT
+        # An orderly end that a person must look into: a drain that nobody asked for, or a refusal.
+        if code in (0, EXIT_PERMANENT) or (code > 0 and not self._served_once):
+            return EXIT_PERMANENT
         lived = time.monotonic() - (streamer.went_at or 0.0)
         if lived > _SOON_SECONDS:
             self._wait_seconds = _FIRST_WAIT_SECONDS
         else:
             _log.warning("streamers keep ending", wait_seconds=self._wait_seconds)
             deadline = time.monotonic() + self._wait_seconds
-            while not self._stopping and (left := deadline - time.monotonic()) > 0:
+            while not self._stopping.is_set() and (left := deadline - time.monotonic()) > 0:
                 select.select([self._wake], [], [], left)
             self._wait_seconds = min(2 * self._wait_seconds, _LONGEST_WAIT_SECONDS)
-            if self._stopping:
+            if self._stopping.is_set():
                 return 0
         _log.error("streamer ended; the next one takes over", how=_how(code), stood_by=self._standby is not None)
         self._promote()
@@ -214,5 +215,5 @@ def _how(code: int) -> str:
 
 
 def streamer_command() -> list[str]:
-    """This very command line, for the streamer to have the same options."""
+    """The command line that we were started with, for the streamer to have the same options."""
     return [sys.executable, "-m", "rollcast_predictor", *sys.argv[1:]]

@@ -5,6 +5,7 @@ zygote holds no model and no credential; its hosts share its memory as long as n
 its hosts with it, when the process that started it ends, however that ends.
 """
 
+import atexit
 import contextlib
 import gc
 import os
@@ -22,7 +23,7 @@ from rollcast_common.errors import RollcastError
 from rollcast_predictor import host
 from rollcast_predictor.wire import Channel, ChannelClosed, ChannelTimeout
 
-__all__ = ["HostHandle", "Zygote", "ZygoteGone", "host_environment", "main"]
+__all__ = ["HostHandle", "Zygote", "ZygoteGone", "host_environment", "main", "shared_zygote"]
 
 # All that a host is told of the environment: enough to find Python and its libraries, no credential.
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "TMPDIR", "TZ", "VIRTUAL_ENV")
@@ -41,6 +42,8 @@ class _Command(msgspec.Struct, frozen=True):
     do: Literal["fork", "poll", "kill"]
     pid: int = 0
     memory_bytes: int = 0
+    search_path: list[str] = []
+    """Where the host finds modules beyond our own: the streamer's PYTHONPATH."""
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -105,7 +108,8 @@ class Zygote:
     def fork(self, end: socket.socket, *, memory_bytes: int | None) -> HostHandle:
         """A new host that serves the other side of `end`. Raises ZygoteGone."""
         with self._lock:
-            answer = self._exchange(_Command("fork", memory_bytes=memory_bytes or 0), end)
+            search_path = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+            answer = self._exchange(_Command("fork", memory_bytes=memory_bytes or 0, search_path=search_path), end)
         return HostHandle(self, answer.pid)
 
     def ask(self, command: _Command) -> int | None:
@@ -135,6 +139,22 @@ class Zygote:
         self._process.wait()
 
 
+_shared: Zygote | None = None
+_shared_lock = threading.Lock()
+
+
+def shared_zygote() -> Zygote:
+    """The one zygote of this process, started now if there is none, or none any more."""
+    global _shared  # noqa: PLW0603  # one of a kind, like the process that it belongs to
+    with _shared_lock:
+        if _shared is None or not _shared.is_running:
+            if _shared is not None:
+                _shared.close()
+            _shared = Zygote()
+            atexit.register(_shared.close)
+        return _shared
+
+
 def main(arguments: list[str]) -> None:
     """`python -m rollcast_predictor.zygote FD`: serve the streamer at file descriptor FD until it is gone."""
     # The streamer decides when this ends; what a terminal or an init system tells the whole group is for it.
@@ -161,6 +181,7 @@ def _serve(control: socket.socket, children: set[int]) -> None:
             pid = os.fork()
             if pid == 0:
                 control.close()
+                sys.path += [entry for entry in command.search_path if entry not in sys.path]
                 _become_host(descriptors[0], command.memory_bytes)
             os.close(descriptors[0])
             children.add(pid)
@@ -180,6 +201,8 @@ def _become_host(file_descriptor: int, memory_bytes: int) -> None:
     try:
         host.serve(file_descriptor, memory_bytes)
         code = 0
+    except SystemExit as asked:
+        code = asked.code if isinstance(asked.code, int) else 1
     except BaseException as error:  # noqa: BLE001  # the exit code and this line are all that is left of it
         sys.stderr.write(f"model host: {type(error).__name__}: {error}\n")
     finally:

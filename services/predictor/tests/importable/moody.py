@@ -63,3 +63,13 @@ class Stubborn:
 
     def __reduce__(self) -> Any:
         return os._exit, (5,)
+
+
+class Large:
+    """Needs 2 GB when it is loaded."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.weights = bytearray(2_000_000_000)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"size": "large"}

@@ -90,8 +90,10 @@ def _load_skops(path: Path, trusted: set[str] | frozenset[str]) -> Any:
         untrusted = sorted(set(skops.io.get_untrusted_types(file=path)) - trusted)
         raise UntrustedArtifact(
             f"{path.name}: holds types that are not trusted here: {', '.join(untrusted) or error}; "
-            "if they are yours, add them to trusted_types"
+            "if they are yours, name them with --trusted-type"
         ) from None
+    except MemoryError:
+        raise  # says more of the machine than of the file
     except Exception as error:  # a broken file may raise anything
         raise _unreadable(path, error) from error
 
@@ -101,6 +103,8 @@ def _load_pickle(path: Path) -> Any:
 
     try:
         return joblib.load(path)
+    except MemoryError:
+        raise  # says more of the machine than of the file
     except Exception as error:  # a broken file may raise anything
         raise _unreadable(path, error) from error
 
