@@ -176,13 +176,18 @@ class TransactionalCommitter:
         self._servers = params.broker.servers
         self._heartbeat = heartbeat
         self._stopping = stopping
-        self._producing = _Producing(
+        self._make_producing = lambda: _Producing(
             params,
             watch,
             client_id=slot,
             settings={"transactional.id": slot, "transaction.timeout.ms": int(_TRANSACTION_SECONDS * 1000)},
         )
+        self._producing = self._make_producing()
         self._producer = self._producing.producer
+        self._sequence_has_gap = False
+        """Records that the broker refused took their sequence numbers with them: it would refuse the next ones for the
+        missing numbers, or the client wait for them until the transaction times out. A new producer counts anew."""
+
         self._calls = _Calls()
 
     def start(self) -> None:
@@ -194,6 +199,11 @@ class TransactionalCommitter:
 
     def commit(self, batch: Batch, outputs: list[Output]) -> None:
         offsets = [TopicPartition(topic, number, offset) for (topic, number), offset in batch.next_offsets().items()]
+        if self._sequence_has_gap:
+            self._producing = self._make_producing()
+            self._producer = self._producing.producer
+            self.start()
+            self._sequence_has_gap = False
         try:
             self._producer.begin_transaction()
             refused = self._producing.produce_all(outputs)
@@ -210,6 +220,7 @@ class TransactionalCommitter:
             if classify(cause) is Verdict.ABORT:
                 self._abort()
                 if refused := self._producing.refused_rows(outputs):
+                    self._sequence_has_gap = True
                     raise OutputsRefused(refused, rest_is_out=False, certain=len(refused) == 1) from None
                 raise BatchAborted(cause.str()) from None
             # The transaction's error may only be a consequence; the delivery report has the cause.
