@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import sklearn
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource  # where their types are
 from tests.env.predictor import MODEL, Answers, Requests, Sent, World
 
 from rollcast_common.artifacts import ArtifactRef

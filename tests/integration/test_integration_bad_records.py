@@ -48,7 +48,7 @@ BAD = {
     "2-megabytes": Bad(
         b'{"x": 1, "blob": "%s"}' % secrets.token_hex(1_000_000).encode(),
         DeadLetterReason.TOO_LARGE,
-        r"the record has 2000021 bytes; at most 1048576 are taken",
+        r"the record has 2000020 bytes; at most 1048576 are taken",
     ),
 }
 
