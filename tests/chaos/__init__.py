@@ -1,0 +1,1 @@
+"""Faults under traffic on real servers, and a judge that decides from what was seen alone."""
