@@ -67,9 +67,8 @@ def run_demo(example: Example, options: DemoOptions, folder: StateFolder, consol
                 screen.watch(options.before_seconds, stack)
                 steps.say("training again, under traffic")
                 second = stack.train(example.config, example.data, seed=7, meanwhile=lambda: screen.show(stack))
-                announced = time.monotonic()
                 stack.wait_for_version(second, meanwhile=lambda: screen.show(stack))
-                swap_seconds = time.monotonic() - announced
+                swap_seconds = time.monotonic() - stack.announced_at
                 screen.watch(options.after_seconds, stack)
                 if console.is_terminal:
                     steps.say("streaming on until Ctrl-C; try `rollcast status` or `rollcast tail` in another terminal")

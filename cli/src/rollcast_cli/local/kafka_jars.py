@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -108,14 +108,22 @@ class KafkaBroker:
     """One broker, its own controller, PLAINTEXT on 127.0.0.1. What it holds survives stop, kill and start.
 
     `folder` keeps its data, configuration and log; `ports` (client's, controller's) are free ones by default and stay
-    the same as long as the object lives.
+    the same as long as the object lives. `extra_properties` go over ours in server.properties.
     """
 
     kind: Literal["kafka"] = "kafka"
     guarantee: Literal["exactly_once"] = "exactly_once"
 
-    def __init__(self, folder: Path, jars: Path, *, ports: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        jars: Path,
+        *,
+        ports: tuple[int, int] | None = None,
+        extra_properties: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder.absolute()
+        self._extra_properties = dict(extra_properties or {})
         self._jars = jars
         self._java = _Java(jars)
         self.port, self._controller_port = ports or free_ports(2)
@@ -205,6 +213,8 @@ class KafkaBroker:
         text = _FILES.joinpath("server.properties").read_text(encoding="utf-8")
         for mark, port in {"@PORT@": self.port, "@CONTROLLER_PORT@": self._controller_port}.items():
             text = text.replace(mark, str(port))
+        # Of a property that comes twice, Java takes the last one.
+        text += "".join(f"{name}={value}\n" for name, value in self._extra_properties.items())
         (self.folder / "server.properties").write_text(text, encoding="utf-8")
         logging = _FILES.joinpath("log4j2.properties").read_text(encoding="utf-8")
         (self.folder / "log4j2.properties").write_text(logging, encoding="utf-8")

@@ -101,6 +101,8 @@ class LocalStack:
         self._slots: list[_Slot] = []
         self._source: Child | None = None
         self._sources = 0
+        self.announced_at = 0.0
+        """When the last model was announced, by the monotonic clock."""
         self._broker: Broker
         self._s3: S3Server
         self.stack: Stack
@@ -256,6 +258,8 @@ class LocalStack:
                         trained = entry
                     elif "seconds" in entry:
                         self._say(f"  trainer: {entry.get('event', '')} ({entry['seconds']:.1f} s)")
+                        if entry.get("event") == "announcing":
+                            self.announced_at = time.monotonic()
                 seen = len(lines)
                 if over:
                     break
