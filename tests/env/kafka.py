@@ -1,13 +1,16 @@
 """A real Kafka for tests, and the embedded one, seen alike."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from tests.env.missing import missing
 
 from rollcast_cli.local.embedded_kafka import EmbeddedKafka
 from rollcast_cli.local.kafka_jars import JarsUnavailable, KafkaBroker, available, fetch_jars
+from rollcast_cli.local.ports import free_ports
 from rollcast_common.kafka import KafkaBrokerParams, KafkaParams, TopicNames, topic_specs
 
 
@@ -70,8 +73,10 @@ def params_for(servers: str) -> KafkaParams:
 
 
 @contextmanager
-def real_kafka(folder: Path) -> Iterator[RealKafka]:
-    """Skips where Java or Maven is missing."""
+def real_kafka(
+    folder: Path, *, ports: tuple[int, int] | None = None, extra_properties: Mapping[str, str] | None = None
+) -> Iterator[RealKafka]:
+    """Skips where Java or Maven is missing. The options are `KafkaBroker`'s."""
     here = available()
     if not here.works:
         missing(f"needs Java 17 and Maven: {here.why_not}")
@@ -79,12 +84,42 @@ def real_kafka(folder: Path) -> Iterator[RealKafka]:
         jars = fetch_jars()
     except JarsUnavailable as error:
         missing(f"needs Java 17 and Maven: {error}")
-    broker = KafkaBroker(folder, jars)
+    broker = KafkaBroker(folder, jars, ports=ports, extra_properties=extra_properties)
     broker.start()
     try:
         yield RealKafka(broker)
     finally:
         broker.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class SaslKafka:
+    """A broker that wants a password on the listener that its clients are told of."""
+
+    inside: KafkaParams
+    """Without a password, for those who prepare it."""
+
+    servers: str
+    username: str
+    password: str
+
+
+@contextmanager
+def sasl_kafka(folder: Path) -> Iterator[SaslKafka]:
+    """SASL_PLAINTEXT with PLAIN, as `real_kafka` else."""
+    client, controller, guarded = free_ports(3)
+    username, password = "predictor", f"right-{uuid4().hex}"
+    module = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+    plain, sasl = f"PLAINTEXT://127.0.0.1:{client}", f"SASL_PLAINTEXT://127.0.0.1:{guarded}"
+    extra = {
+        "listeners": f"{plain},{sasl},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": f"{plain},{sasl}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT",
+        "sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.sasl_plaintext.plain.sasl.jaas.config": f'{module} user_{username}="{password}";',
+    }
+    with real_kafka(folder, ports=(client, controller), extra_properties=extra) as kafka:
+        yield SaslKafka(kafka.params, f"127.0.0.1:{guarded}", username, password)
 
 
 @contextmanager

@@ -54,6 +54,11 @@ class Slot:
     def pid(self) -> int:
         return self.child.pid
 
+    @property
+    def streamer_pid(self) -> int:
+        """Of the process that streams; `pid` is its supervisor's, which starts another when it dies."""
+        return int(self.health()["pid"])
+
     def _get(self, path: str) -> bytes | None:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:  # loopback
