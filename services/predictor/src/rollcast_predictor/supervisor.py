@@ -8,6 +8,7 @@ A streamer and the supervisor share a socket. Down it goes one byte, "go"; up co
 the end: a streamer whose supervisor is gone drains and ends.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -77,7 +78,9 @@ class _Streamer:
 
     def go(self) -> None:
         self.went_at = time.monotonic()
-        self.control.send(b"g")
+        # One that has died meanwhile is noticed next, as any streamer that ends.
+        with contextlib.suppress(BrokenPipeError):
+            self.control.send(b"g")
 
 
 def supervise(command: list[str], *, standby: bool) -> int:
@@ -190,7 +193,8 @@ class _Supervisor:
             _log.warning("streamers keep ending", wait_seconds=self._wait_seconds)
             deadline = time.monotonic() + self._wait_seconds
             while not self._stopping.is_set() and (left := deadline - time.monotonic()) > 0:
-                select.select([self._wake], [], [], left)
+                if select.select([self._wake], [], [], left)[0]:
+                    self._wake.recv(4096)
             self._wait_seconds = min(2 * self._wait_seconds, _LONGEST_WAIT_SECONDS)
             if self._stopping.is_set():
                 return 0
