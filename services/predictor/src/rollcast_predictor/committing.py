@@ -176,7 +176,7 @@ class TransactionalCommitter:
         self._servers = params.broker.servers
         self._heartbeat = heartbeat
         self._stopping = stopping
-        self._make_producing = lambda: _Producing(
+        self._make_producing: Callable[[], _Producing] = lambda: _Producing(
             params,
             watch,
             client_id=slot,
