@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from typing import Self
 
 from tests.chaos.actors import Client, Reader, Sampler, close_the_books
 from tests.chaos.history import Announced, Event, Fault, Writer, read_history

@@ -1,0 +1,163 @@
+"""What goes wrong, by name. Each fault does its harm, mends what has to be mended, and says when that was."""
+
+import random
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tests.chaos.cluster import Cluster
+from tests.chaos.slots import KeptSlot, signal_process
+from tests.chaos.stage import Stage
+from tests.chaos.store import Store
+
+from rollcast_cli.local.processes import wait_until
+
+__all__ = ["FAULTS", "Scene"]
+
+_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class Scene:
+    """All that a fault may reach for. `random` decides whom it hits."""
+
+    stage: Stage
+    cluster: Cluster
+    store: Store
+    random: random.Random
+    next_model: int = 1
+
+    def any_slot(self) -> KeptSlot:
+        return self.random.choice(sorted(self.stage.slots.values(), key=lambda slot: slot.ordinal))
+
+    def take_model(self) -> int:
+        """The next one in turn; those that have all been served come round again."""
+        number = self.next_model % self.stage.models
+        self.next_model += 1
+        return number
+
+
+Inflict = Callable[[Scene], str]
+"""Returns its target, once all is whole again as far as it is the fault's to make it so."""
+
+
+def _streamer(slot: KeptSlot) -> int:
+    """Faults come one upon the other: this one may have to wait until the last one's victim is back."""
+    pid = wait_until(lambda: slot.streamer_pid, what=f"{slot.name} says who it is", timeout_seconds=_SECONDS)
+    assert pid is not None
+    return pid
+
+
+def _kill_streamer(scene: Scene) -> str:
+    slot = scene.any_slot()
+    signal_process(_streamer(slot), signal.SIGKILL)
+    return slot.name
+
+
+def _kill_host(scene: Scene) -> str:
+    slot = scene.any_slot()
+    pid = wait_until(lambda: slot.host_pid, what=f"{slot.name} has a host", timeout_seconds=_SECONDS)
+    signal_process(pid, signal.SIGKILL)
+    return slot.name
+
+
+def _stop_streamer(seconds: float) -> Inflict:
+    def inflict(scene: Scene) -> str:
+        slot = scene.any_slot()
+        pid = _streamer(slot)
+        signal_process(pid, signal.SIGSTOP)
+        try:
+            time.sleep(seconds)  # the fault itself
+        finally:
+            signal_process(pid, signal.SIGCONT)
+        return slot.name
+
+    return inflict
+
+
+def _restart_slot(scene: Scene) -> str:
+    slot = scene.any_slot()
+    code = slot.terminate()
+    slot.start_again()
+    slot.wait_ready()
+    return f"{slot.name}, exit code {code}"
+
+
+def _join_and_leave(scene: Scene) -> str:
+    slot = scene.stage.add_slot(max(scene.stage.slots) + 1)
+    slot.wait_ready(partitions=1)
+    del scene.stage.slots[slot.ordinal]
+    slot.stop()
+    return slot.name
+
+
+def _kill_broker(scene: Scene) -> str:
+    number = scene.random.randrange(len(scene.cluster))
+    scene.cluster.kill(number)
+    scene.cluster.restart(number)
+    return f"broker {number + 1}"
+
+
+def _stop_broker(scene: Scene) -> str:
+    number = scene.random.randrange(len(scene.cluster))
+    scene.cluster.pause(number)
+    return f"broker {number + 1}"
+
+
+def _announce_without_s3(scene: Scene) -> str:
+    number = scene.take_model()
+    scene.stage.upload(number)
+    scene.store.stop()
+    try:
+        scene.stage.announce(number)
+        time.sleep(2.0)  # the fault itself
+    finally:
+        scene.store.start()
+    return f"model {number + 1}"
+
+
+def _announce(scene: Scene) -> str:
+    number = scene.take_model()
+    scene.stage.announce(number)
+    return f"model {number + 1}"
+
+
+def _announce_bad(*, wrong_digest: bool) -> Inflict:
+    def inflict(scene: Scene) -> str:
+        scene.stage.announce_bad(wrong_digest=wrong_digest)
+        return "all slots"
+
+    return inflict
+
+
+def _poison(*, deadly: bool) -> Inflict:
+    def inflict(scene: Scene) -> str:
+        scene.stage.client.poison(deadly=deadly)
+        return "a host"
+
+    return inflict
+
+
+def _bad_records(scene: Scene) -> str:
+    scene.stage.client.burst_of_bad_records()
+    return "all slots"
+
+
+FAULTS: Mapping[str, Inflict] = {
+    "kill-streamer": _kill_streamer,
+    "kill-host": _kill_host,
+    "stop-streamer-2s": _stop_streamer(2.0),
+    "stop-streamer-15s": _stop_streamer(15.0),
+    "restart-slot": _restart_slot,
+    "join-and-leave": _join_and_leave,
+    "kill-broker": _kill_broker,
+    "stop-broker-2s": _stop_broker,
+    "announce-without-s3": _announce_without_s3,
+    "swap": _announce,
+    "broken-model": _announce_bad(wrong_digest=False),
+    "wrong-digest": _announce_bad(wrong_digest=True),
+    "deadly-request": _poison(deadly=True),
+    "slow-request": _poison(deadly=False),
+    "bad-records": _bad_records,
+}

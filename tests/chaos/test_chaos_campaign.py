@@ -1,0 +1,30 @@
+"""A small campaign: every kind of fault that one broker allows for in a minute, once, under traffic."""
+
+from pathlib import Path
+
+from tests.chaos.campaign import Campaign, play
+from tests.chaos.report import report
+
+_FAULTS = (
+    "kill-streamer",
+    "kill-host",
+    "stop-streamer-2s",
+    "restart-slot",
+    "stop-broker-2s",
+    "announce-without-s3",
+    "swap",
+    "broken-model",
+    "wrong-digest",
+    "deadly-request",
+    "slow-request",
+    "bad-records",
+)
+
+
+def test_promises_are_kept_through_faults(tmp_path: Path) -> None:
+    campaign = Campaign(seed=7, requests=1500, per_second=50, rounds=1, slots=2, faults=_FAULTS, most_pause_seconds=1.5)
+    played = play(campaign, tmp_path)
+    verdict = played.verdict
+    assert verdict.kept, "\n".join(report(verdict, played.events, seed=campaign.seed, seconds=played.seconds))
+    assert verdict.requests >= campaign.requests
+    assert played.restarts == {}
