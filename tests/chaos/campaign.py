@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos.checker import Limits, Verdict, judge
@@ -28,6 +28,7 @@ class Campaign:
     requests: int
     """At least so many; they go on until the last fault is over."""
 
+    faults: Sequence[str]
     per_second: float = 150.0
     rounds: int = 3
     """How many times each fault is inflicted, at least."""
@@ -37,7 +38,6 @@ class Campaign:
 
     brokers: int = 1
     slots: int = 2
-    faults: Sequence[str] = field(default_factory=lambda: tuple(FAULTS))
     most_pause_seconds: float = 4.0
     """Between a fault's end and the next one."""
 

@@ -13,7 +13,7 @@ from tests.chaos.store import Store
 
 from rollcast_cli.local.processes import wait_until
 
-__all__ = ["FAULTS", "Scene"]
+__all__ = ["FAULTS", "Scene", "faults_for"]
 
 _SECONDS = 60.0
 
@@ -161,3 +161,14 @@ FAULTS: Mapping[str, Inflict] = {
     "slow-request": _poison(deadly=False),
     "bad-records": _bad_records,
 }
+
+
+def faults_for(brokers: int) -> tuple[str, ...]:
+    """All of them; but the only broker there is stays alive.
+
+    A broker that starts again is for a moment the leader of nothing. Kafka 4.3.1 takes a partition without a leader for
+    one that was deleted, and completes a transaction that was being committed without its marker there: its records
+    belong to the same producer's next transaction in that partition, and its offsets are not committed. No client can
+    make up for that. With replicas there is always a leader.
+    """
+    return tuple(name for name in FAULTS if brokers > 1 or name != "kill-broker")

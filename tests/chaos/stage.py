@@ -120,7 +120,7 @@ class Stage:
         for actor in (self.client, self.reader, self.sampler):
             actor.check()
 
-    def end(self) -> list[Event]:
+    def end(self, *, catch_up_seconds: float = 60.0) -> list[Event]:
         """Ask no more, let the slots catch up and go, and close the books. The whole history."""
         self.client.finish()
 
@@ -136,6 +136,7 @@ class Stage:
             self.folder / "books.jsonl",
             reader=self.reader,
             before_the_end=drain,
+            catch_up_seconds=catch_up_seconds,
         )
         self.reader.stop()
         self._writer.close()

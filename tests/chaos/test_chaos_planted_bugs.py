@@ -29,26 +29,27 @@ def played(world: World, provocation: str, bug: str, *, isolation: str = "read_c
     with Stage(world, seed=1, per_second=300, isolation=isolation, sabotage=sabotage, standby=False) as stage:
         stage.begin()
         wait_until(lambda: stage.client.sent >= _REQUESTS, what="all is asked", timeout_seconds=30)
-        yield judge(stage.end(), Limits())
+        # What a bug has lost never catches up: there is nothing to wait for.
+        yield judge(stage.end(catch_up_seconds=60.0 if bug == "none" else 5.0), Limits())
 
 
 @pytest.mark.parametrize(
-    ("provocation", "bug", "invariant"),
+    ("provocation", "bug", "invariants"),
     [
-        ("abort", "skipped-seek", 1),
-        ("abort", "row-dropped-on-abort", 1),
-        ("quiet", "offsets-before-outputs", 1),
-        ("quiet", "row-answered-twice", 1),
-        ("quiet", "order-reversed", 2),
-        ("quiet", "offset-too-high", 3),
-        ("quiet", "results-swapped", 4),
-        ("quiet", "wrong-version", 4),
-        ("quiet", "wrong-digest", 4),
+        ("abort", "skipped-seek", {1, 3}),
+        ("abort", "row-dropped-on-abort", {1, 3}),
+        ("quiet", "offsets-before-outputs", {1, 3}),
+        ("quiet", "row-answered-twice", {1}),
+        ("quiet", "order-reversed", {2}),
+        ("quiet", "offset-too-high", {3}),
+        ("quiet", "results-swapped", {4}),
+        ("quiet", "wrong-version", {4}),
+        ("quiet", "wrong-digest", {4}),
     ],
 )
-def test_a_planted_bug_is_found(world: World, provocation: str, bug: str, invariant: int) -> None:
+def test_a_planted_bug_is_found(world: World, provocation: str, bug: str, invariants: set[int]) -> None:
     with played(world, provocation, bug) as verdict:
-        assert invariant in {violation.invariant for violation in verdict.violations}
+        assert invariants <= {violation.invariant for violation in verdict.violations}
 
 
 def test_a_reader_of_aborted_answers_is_found(world: World) -> None:
