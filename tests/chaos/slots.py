@@ -21,8 +21,8 @@ __all__ = ["KeptSlot"]
 
 _ROOT = Path(__file__).parents[2]
 _LOOK_EVERY_SECONDS = 0.2
-_READY_SECONDS = 60.0
-_DRAIN_SECONDS = 40.0
+_READY_SECONDS = 120.0
+_DRAIN_SECONDS = 60.0
 
 
 class KeptSlot:
