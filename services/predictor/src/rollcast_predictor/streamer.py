@@ -9,6 +9,7 @@
 A transaction is opened and closed within step 5, so no rebalance ever sees one open.
 """
 
+import itertools
 import threading
 import time
 from collections import Counter
@@ -34,6 +35,10 @@ from rollcast_predictor.wire import ScoreBatch, Scored
 __all__ = ["Streamer"]
 
 _log = structlog.get_logger()
+
+_SEQUENCES = itertools.count(1)
+"""Of the process, not of a streamer: after an outage a new one may find an answer to the old one's last batch still on
+the wire, and must not take it for its own."""
 
 _IDLE_POLL_SECONDS = 0.1
 _LAG_EVERY_SECONDS = 1.0
@@ -81,7 +86,6 @@ class Streamer:
         self._next_model = next_model
         self._stopping = stopping
         self._requests = topics.full("requests")
-        self._sequence = 0
         self._in_flight: _InFlight | None = None
         self._revoked_meanwhile: set[tuple[str, int]] = set()
         self._go_back: dict[tuple[str, int], int] = {}
@@ -161,9 +165,8 @@ class Streamer:
             return None
         is_full = len(messages) >= self._settings.batch_rows
         self._next_batch_due = 0.0 if is_full else time.monotonic() + self._settings.batch_interval_seconds
-        self._sequence += 1
         return Batch.from_messages(
-            self._sequence,
+            next(_SEQUENCES),
             messages,
             self._consumer.consumer_group_metadata(),
             model=self._settings.model,
