@@ -43,6 +43,14 @@ up: setup ## The same parts, running until Ctrl-C; look into them with .venv/bin
 test: setup ## All tests; those on real Kafka and S3 need Java 17, Maven and Go, and say so where they are missing
 	$(RUN) pytest
 
+.PHONY: chaos
+chaos: setup ## 20,000 requests while everything is killed, stopped and broken in turn; a judge counts (7 to 15 minutes)
+	$(RUN) python -m tests.chaos
+
+.PHONY: chaos-long
+chaos-long: setup ## The same with 100,000 requests and 20 seeds: a day's work
+	for seed in $$(seq 20); do $(RUN) python -m tests.chaos --seed $$seed --requests 100000 || exit 1; done
+
 .PHONY: bench
 bench: setup ## Messages a second on real Kafka: the article's loop, a pass-through, Rollcast; as ratios
 	$(RUN) python -m bench

@@ -120,12 +120,13 @@ def test_two_slots_share_the_load_while_one_joins_and_leaves(world: World, reque
     world.check_exactly_once(requests)
 
 
-def test_a_broker_that_dies_for_a_while_is_waited_for(world: World, requests: Requests, kafka: RealKafka) -> None:
+def test_a_broker_that_is_away_for_a_while_is_waited_for(world: World, requests: Requests, kafka: RealKafka) -> None:
     world.publish("v1", 2)
     slot = world.serve("v1")
     with Load(requests).running():
         wait_for_answers(slot, 2000)
-        kafka.kill()
+        # Stopped, not killed: a single broker that is killed while it completes a transaction may forget half of its
+        # end (seen with Kafka 4.3.1). The campaign kills brokers where others hold what they held.
         kafka.restart()
         wait_for_answers(slot, 2000)
     world.wait_answered(requests, [slot])

@@ -1,18 +1,24 @@
 """The command `rollcast`."""
 
+import json
 import os
 import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.live import Live
+from rich.table import Table
 
 from rollcast_cli.connection import connect
 from rollcast_cli.console import Steps, one_line_errors, print_json, view_line, view_table
+
+if TYPE_CHECKING:
+    from rollcast_cli.dead_letters import Letter
+    from rollcast_common.kafka import KafkaParams
 
 __all__ = ["app"]
 
@@ -26,6 +32,11 @@ app = typer.Typer(
 )
 topics_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Create and list Rollcast's topics.")
 app.add_typer(topics_app, name="topics")
+
+dead_letters_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Records that got no prediction: list, show, send again."
+)
+app.add_typer(dead_letters_app, name="dead-letters")
 
 KafkaConfig = Annotated[
     Path | None,
@@ -248,6 +259,133 @@ def topics_list(kafka_config: KafkaConfig = None) -> None:
     with one_line_errors():
         collected = collect_status(connect(kafka_config, environ=dict(os.environ)))
         Console(highlight=False).print(status_tables(collected)[-1])
+
+
+Reason = Annotated[list[str] | None, typer.Option("--reason", help="Only these reasons; repeatable.")]
+OfModel = Annotated[str | None, typer.Option("--model", help="Only those that this model refused.")]
+OfVersion = Annotated[str | None, typer.Option("--version", help="Only those that this version refused.")]
+Since = Annotated[str | None, typer.Option(help="Only younger ones: 90s, 10m, 2h, 1d, or a date and time.")]
+
+
+@dead_letters_app.command("list")
+def dead_letters_list(
+    reason: Reason = None,
+    model: OfModel = None,
+    version: OfVersion = None,
+    since: Since = None,
+    limit: Annotated[int, typer.Option(min=1, help="The youngest so many.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: all that is known, as JSON lines.")] = False,
+    kafka_config: KafkaConfig = None,
+) -> None:
+    """List dead letters, oldest first, with why each got no prediction."""
+    with one_line_errors():
+        letters = _letters(kafka_config, reason, model, version, since, None)[1]
+        if as_json:
+            for letter in letters[-limit:]:
+                sys.stdout.write(json.dumps(letter.as_json(), ensure_ascii=False) + "\n")
+            return
+        table = Table(title=f"{len(letters):,} dead letters, {min(limit, len(letters)):,} shown", title_justify="left")
+        for name in ("place", "time", "reason", "model", "message", "replayed"):
+            table.add_column(name, overflow="fold")
+        for letter in letters[-limit:]:
+            shown = letter.as_json()
+            table.add_row(
+                shown["place"],
+                shown["time"][:19],
+                shown["reason"],
+                f"{shown['model']}@{shown['version']}",
+                shown["message"],
+                "yes" if letter.replayed else "",
+            )
+        Console(highlight=False).print(table)
+
+
+@dead_letters_app.command("show")
+def dead_letters_show(
+    place: Annotated[str, typer.Argument(help="partition:offset, as `list` prints it.")],
+    kafka_config: KafkaConfig = None,
+) -> None:
+    """Print one dead letter whole: why, from where, its headers and its value, as JSON."""
+    from rollcast_common.errors import ConfigError
+
+    with one_line_errors():
+        letters = _letters(kafka_config, None, None, None, None, [place])[1]
+        if not letters:
+            raise ConfigError(f"there is no dead letter at {place}; `rollcast dead-letters list` says where they are")
+        print_json(letters[0].as_json())
+
+
+@dead_letters_app.command("replay")
+def dead_letters_replay(
+    places: Annotated[
+        list[str] | None, typer.Argument(help="partition:offset; none: all that the options take.")
+    ] = None,
+    reason: Reason = None,
+    model: OfModel = None,
+    version: OfVersion = None,
+    since: Since = None,
+    everything: Annotated[bool, typer.Option("--all", help="Without any place or filter: really all.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Also those that were replayed before.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
+    kafka_config: KafkaConfig = None,
+) -> None:
+    """Send dead letters to the topic that they came from, with their own key and headers, and mark them.
+
+    Sending and marking is one transaction, so a letter is not sent twice by accident, also when two people
+    do it at once. A letter whose value was cut cannot be sent.
+
+    \b
+    Example, after a better model has taken over:
+      rollcast dead-letters replay --reason model-error --since 2h --dry-run
+      rollcast dead-letters replay --reason model-error --since 2h
+    """
+    from rollcast_cli.dead_letters import replay
+    from rollcast_common.errors import ConfigError
+
+    with one_line_errors():
+        if not (places or reason or model or version or since or everything):
+            raise ConfigError("name what to replay: places, --reason, --model, --version or --since; or --all")
+        kafka, letters = _letters(kafka_config, reason, model, version, since, places)
+        steps = Steps()
+        done = replay(
+            kafka,
+            letters,
+            again=again,
+            dry_run=dry_run,
+            progress=lambda count: steps.say(f"{count:,} sent and marked"),
+        )
+        left = [f"{done.already:,} were replayed before (--again sends them once more)"] if done.already else []
+        left += [f"{done.truncated:,} were cut and cannot be sent"] if done.truncated else []
+        verb = "would be sent" if dry_run else "sent"
+        sys.stdout.write("; ".join([f"{done.sent:,} {verb}", *left]) + "\n")
+
+
+def _letters(
+    kafka_config: Path | None,
+    reasons: list[str] | None,
+    model: str | None,
+    version: str | None,
+    since: str | None,
+    places: list[str] | None,
+) -> "tuple[KafkaParams, list[Letter]]":
+    from rollcast_cli.dead_letters import Filter, parse_place, parse_since, read_letters
+    from rollcast_common.contracts import DeadLetterReason
+    from rollcast_common.errors import ConfigError
+    from rollcast_common.kafka import reach_broker
+
+    for reason in reasons or ():
+        if reason not in list(DeadLetterReason):
+            raise ConfigError(f"--reason was {reason!r}, may be {', '.join(DeadLetterReason)}")
+    wanted = Filter(
+        reasons=frozenset(map(DeadLetterReason, reasons)) if reasons else None,
+        model=model,
+        version=version,
+        since=parse_since(since, now=time.time()) if since else None,
+        places=frozenset(map(parse_place, places)) if places else None,
+    )
+    kafka = connect(kafka_config, environ=dict(os.environ)).kafka
+    reach_broker(kafka, client_id="rollcast-dead-letters")
+    return kafka, [letter for letter in read_letters(kafka) if wanted.takes(letter)]
 
 
 if __name__ == "__main__":

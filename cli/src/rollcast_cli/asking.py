@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
 from rollcast_cli.topic_ends import topic_ends
 from rollcast_common.contracts import REQUEST_ID_HEADER, decode_prediction
-from rollcast_common.contracts.dead_letter import parse_dead_letter
+from rollcast_common.contracts.dead_letter import parse_dead_letter, replayed_place
 from rollcast_common.contracts.request import MODEL_HEADER
 from rollcast_common.errors import ConfigError, ContractError, KafkaUnavailable, RollcastError
 from rollcast_common.kafka import ErrorWatch, KafkaParams, make_consumer, make_producer, problem_from, reach_broker
@@ -92,7 +92,7 @@ def _answer(
                     if prediction.request_id == request_id:
                         answer: dict[str, Any] = json.loads(message.value() or b"{}")
                         return answer
-                else:
+                elif replayed_place(message.headers()) is None:  # type: ignore[arg-type]  # a list, or None
                     letter = parse_dead_letter(message.headers())  # type: ignore[arg-type]  # a list, or None
                     if letter.request_id == request_id:
                         raise Refused(f"{letter.reason}: {letter.message} (model {letter.model}@{letter.version})")

@@ -9,7 +9,7 @@ from typing import Self
 
 from rollcast_cli.topic_ends import topic_ends
 from rollcast_common.contracts import decode_prediction
-from rollcast_common.contracts.dead_letter import parse_dead_letter
+from rollcast_common.contracts.dead_letter import parse_dead_letter, replayed_place
 from rollcast_common.errors import ContractError, RollcastError
 from rollcast_common.kafka import ErrorWatch, KafkaParams, make_consumer
 
@@ -150,7 +150,7 @@ class ResultReader:
                             now_ms - prediction.request_time,
                             now,
                         )
-                    else:
+                    elif replayed_place(message.headers()) is None:  # type: ignore[arg-type]  # a list, or None
                         letter = parse_dead_letter(message.headers())  # type: ignore[arg-type]  # a list, or None
                         self._results.add_dead_letter(letter.request_id, letter.reason)
                 except ContractError as error:

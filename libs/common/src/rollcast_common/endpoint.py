@@ -1,5 +1,6 @@
 """What a service shows the outside: /metrics for Prometheus, /healthz and /readyz for probes."""
 
+import contextlib
 import json
 import logging
 import threading
@@ -51,7 +52,8 @@ class Endpoint:
                 self.send_header("Content-Type", content_type)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                with contextlib.suppress(ConnectionError):  # whoever asked has not waited for the answer
+                    self.wfile.write(body)
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # http.server's own name
                 """Probes come every second; they are not worth a line."""

@@ -24,8 +24,9 @@ _MAX_MESSAGE_BYTES = 16 << 20
 _TRANSACTION_SECONDS = 10.0
 """Longer than this Kafka keeps no transaction open."""
 
-_ABANDONED_SECONDS = 12.0
-"""A call that takes longer than a transaction may never return."""
+_ABANDONED_SECONDS = 6.0
+"""A call within a transaction that takes longer may never return. Giving it up is safe: the next producer of the slot
+ends the transaction one way or the other before anything is read again."""
 
 _RETRY_SECONDS = 0.1
 _SAY_EVERY_SECONDS = 30.0
@@ -238,15 +239,16 @@ class TransactionalCommitter:
         A transaction has an end, and so has patience with it: then KafkaProblem, as it is from the start for a slot
         that was asked to end while the broker is away. What is left open, the slot's next producer aborts.
         """
+        longest = _TRANSACTION_SECONDS + _ABANDONED_SECONDS if patient else _ABANDONED_SECONDS
         began = time.monotonic()
         say_next = began
         while True:
             self._heartbeat.beat()
             try:
-                self._calls.call(call, timeout_seconds=_ABANDONED_SECONDS)
+                self._calls.call(call, timeout_seconds=longest)
             except TimeoutError:
                 raise KafkaUnavailable(
-                    f"Kafka at {self._servers}: {doing}: no answer within {_ABANDONED_SECONDS:g} s; is it running?"
+                    f"Kafka at {self._servers}: {doing}: no answer within {longest:g} s; is it running?"
                 ) from None
             except KafkaException as error:
                 cause: KafkaError = error.args[0]

@@ -2,6 +2,9 @@
 
 The headers of the original record come along unchanged; ours begin with `rollcast-`. A value that is too
 large for the topic is cut, flagged, and its full size said.
+
+The topic also holds marks: records without a value that say which dead letter was replayed. A mark and the
+replayed request are written in one transaction.
 """
 
 from dataclasses import dataclass
@@ -11,10 +14,21 @@ from rollcast_common.contracts.headers import RawHeaders, header
 from rollcast_common.contracts.versioning import check_schema
 from rollcast_common.errors import ContractError
 
-__all__ = ["DeadLetter", "DeadLetterReason", "dead_letter_headers", "parse_dead_letter"]
+__all__ = [
+    "DeadLetter",
+    "DeadLetterReason",
+    "dead_letter_headers",
+    "original_headers",
+    "parse_dead_letter",
+    "replay_mark_headers",
+    "replayed_place",
+]
 
 _SCHEMA = "1.0"
 _MESSAGE_LIMIT_CHARACTERS = 500
+
+_OURS = "rollcast-"
+_REPLAYED = "rollcast-replayed"
 
 
 class DeadLetterReason(StrEnum):
@@ -94,3 +108,27 @@ def parse_dead_letter(headers: RawHeaders | None) -> DeadLetter:
         )
     except ValueError as error:
         raise ContractError(f"DeadLetter: {error}") from None
+
+
+def replay_mark_headers(partition: int, offset: int) -> list[tuple[str, bytes]]:
+    """The headers of a mark: the dead letter at this place of the topic was replayed."""
+    return [("rollcast-schema", _SCHEMA.encode()), (_REPLAYED, f"{partition}:{offset}".encode())]
+
+
+def replayed_place(headers: RawHeaders | None) -> tuple[int, int] | None:
+    """Which dead letter (partition, offset) a mark is about; None of a record that is no mark.
+
+    Raises ContractError when a mark names no place.
+    """
+    place = header(headers, _REPLAYED)
+    if place is None:
+        return None
+    partition, colon, offset = place.partition(":")
+    if not (colon and partition.isdecimal() and offset.isdecimal()):
+        raise ContractError(f"DeadLetter: header {_REPLAYED} was {place!r}, may be partition:offset")
+    return int(partition), int(offset)
+
+
+def original_headers(headers: RawHeaders | None) -> list[tuple[str, bytes | str | None]]:
+    """The headers that the request itself had."""
+    return [(name, value) for name, value in headers or () if not name.startswith(_OURS)]
