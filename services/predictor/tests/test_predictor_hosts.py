@@ -17,7 +17,7 @@ from rollcast_predictor import zygote
 from rollcast_predictor.host_process import HostDied, HostProcess, HostTimedOut, ModelRefused
 from rollcast_predictor.served_model import start_host
 from rollcast_predictor.wire import LoadModel, ScoreBatch, Scored
-from rollcast_predictor.zygote import host_environment
+from rollcast_predictor.zygote import HostHandle, host_environment, shared_zygote
 
 SECONDS = 30.0
 
@@ -230,3 +230,15 @@ def test_a_model_larger_than_the_memory_of_a_host_is_not_served(moody: Any, impo
     request = LoadModel(path=str(path), format="pickle", name="large@1", allow_pickle=True)
     with pytest.raises((ModelRefused, HostDied), match="memory"):
         start_host(request, memory_bytes=1_000_000_000, deadline_seconds=60)
+
+
+def test_a_host_that_is_asked_after_twice_has_ended_once_and_costs_no_other_host(host_of: Any) -> None:
+    """The zygote once waited for it a second time, and ended of that with every host that it had made."""
+    host, other = host_of(), host_of()
+    maker = shared_zygote()
+    first, second = HostHandle(maker, host.pid), HostHandle(maker, host.pid)
+    first.kill()
+    second.kill()
+    assert (first.exit_code(), second.exit_code()) == (-signal.SIGKILL, -signal.SIGKILL)
+    assert maker.is_running
+    assert scored(other, row(1)).results == [b"1.0"]

@@ -174,6 +174,7 @@ def main(arguments: list[str]) -> None:
 
 def _serve(control: socket.socket, children: set[int]) -> None:
     channel = Channel(control)
+    exit_codes: dict[int, int] = {}
     while True:
         command = channel.receive(_commands)
         if command.do == "fork":
@@ -185,14 +186,18 @@ def _serve(control: socket.socket, children: set[int]) -> None:
                 _become_host(descriptors[0], command.memory_bytes)
             os.close(descriptors[0])
             children.add(pid)
+            exit_codes.pop(pid, None)
             channel.send(_Answer(pid=pid))
             continue
-        if command.do == "kill":
-            os.kill(command.pid, signal.SIGKILL)
-        reaped, status = os.waitpid(command.pid, 0 if command.do == "kill" else os.WNOHANG)
-        if reaped:
-            children.discard(command.pid)
-        channel.send(_Answer(exit_code=os.waitstatus_to_exitcode(status) if reaped else None))
+        # Two threads may ask after one host. Once it was waited for, its pid may be anybody's.
+        if command.pid in children:
+            if command.do == "kill":
+                os.kill(command.pid, signal.SIGKILL)
+            reaped, status = os.waitpid(command.pid, 0 if command.do == "kill" else os.WNOHANG)
+            if reaped:
+                children.discard(command.pid)
+                exit_codes[command.pid] = os.waitstatus_to_exitcode(status)
+        channel.send(_Answer(exit_code=exit_codes.get(command.pid)))
 
 
 def _become_host(file_descriptor: int, memory_bytes: int) -> None:
