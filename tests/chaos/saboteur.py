@@ -133,7 +133,8 @@ def _patched_outputs(change: Callable[[list[Any]], list[Any]]) -> None:
 def _results_swapped() -> None:
     def outputs(self: OutputMaker, batch: Batch, scored: Any, **options: Any) -> list[Any]:
         results = list(scored.results)
-        results[:2] = reversed(results[:2])
+        if all(results[:2]):  # a row that failed has none, and would make both of them unreadable
+            results[:2] = reversed(results[:2])
         return _outputs(self, batch, type(scored)(scored.sequence, results, scored.errors), **options)
 
     OutputMaker.outputs = outputs  # type: ignore[method-assign]  # what a saboteur does
