@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,14 @@ from tests.env.s3 import S3
 
 from rollcast_common.artifacts import ArtifactRef, ArtifactStore
 from rollcast_common.errors import DigestMismatch
+from rollcast_common.models.card import (
+    DataFacts,
+    Feature,
+    InputSchema,
+    ModelCard,
+    PredictionHistogram,
+    encode_card,
+)
 from rollcast_common.models.files import save_model
 from rollcast_predictor.metrics import PredictorMetrics
 from rollcast_predictor.model_cache import ModelCache
@@ -63,7 +72,16 @@ class Bench:
         path = self._folder / "model.skops"
         xs = pd.DataFrame({"x": [1.0, 2.0]})
         save_model(LinearRegression(fit_intercept=False).fit(xs, np.array([slope, 2 * slope])), path)
+        return self.put(name, path)
+
+    def put(self, name: str, path: Path) -> ArtifactRef:
         return self._store.put_once(f"models/{name}.skops", path)
+
+    def upload_card(self, name: str, model: ArtifactRef) -> ArtifactRef:
+        path = self._folder / "card.json"
+        assert model.sha256 is not None
+        path.write_bytes(encode_card(card_of(model.sha256)))
+        return self._store.put_once(f"models/{name}.card.json", path)
 
     def order(self, generation: int, artifact: ArtifactRef) -> Order:
         return Order(generation, "wine", f"v{generation}", artifact, "skops")
@@ -87,6 +105,27 @@ class Bench:
     def problem(self, text: str) -> str:
         found: str = self.wait(lambda: text in (self.loader.last_problem or "") and self.loader.last_problem, text)
         return found
+
+
+def card_of(sha256: str) -> ModelCard:
+    return ModelCard(
+        model="wine",
+        version="1",
+        task="regression",
+        estimator="LinearRegression",
+        trained_at=1,
+        artifact_sha256=sha256,
+        artifact_size_bytes=1,
+        input=InputSchema(features=(Feature(name="x", type="number"),)),
+        metrics={},
+        baseline_metrics={},
+        data=DataFacts(
+            source="s", sha256="0" * 64, rows=2, unique_rows=2, train_rows=1, test_rows=1, split="s", target="y"
+        ),
+        libraries={},
+        golden_rows=(),
+        predictions=PredictionHistogram(counts=()),
+    )
 
 
 @pytest.fixture
@@ -206,6 +245,49 @@ def test_a_model_announced_without_a_digest_stays_the_one_that_was_loaded(bench:
         (bench.settings.cache_dir / model.sha256).unlink()
         with pytest.raises(DigestMismatch, match="the bytes are not the announced ones"):
             model.replace_host()
+
+
+def test_a_damaged_file_is_not_served_while_s3_is_away(bench: Bench, moto_s3: S3) -> None:
+    ref = bench.upload("v1", 2)
+    bench.cache.get(ref).path.write_bytes(b"damaged")
+    gone = moto_s3.params().model_copy(update={"endpoint_url": "http://127.0.0.1:9"})
+    cut_off = ModelCache(bench.settings.cache_dir, ArtifactStore(gone, attempts=1), keep=5)
+    bench.loader = ModelLoader(bench.orders, cut_off, bench.settings, bench.metrics)
+    bench.orders.add(bench.order(1, ref))
+    with bench.loader:
+        bench.problem("not reachable; is S3 running")
+        assert bench.loader.take_ready() is None
+
+
+def test_a_card_about_another_file_is_refused_by_both_digests(bench: Bench, store: ArtifactStore) -> None:
+    """Also where the announcement names both files: a writer of one cannot lend it the other's promises."""
+    model, other = bench.upload("v1", 2), bench.upload("v2", 3)
+    bench.orders.add(replace(bench.order(1, model), card=bench.upload_card("v2", other)))
+    with bench.loader:
+        problem = bench.problem("the card beside it is about another file")
+        assert f"sha256 is {model.sha256}, expected {other.sha256}" in problem
+        assert "DigestMismatch" in problem
+        bench.orders.add(replace(bench.order(2, other), card=ArtifactRef(store.bucket, "models/v2.card.json")))
+        assert said(bench.next_model(), 5) == pytest.approx(15)
+
+
+def test_a_model_that_cannot_even_be_asked_is_refused_and_not_tried_forever(bench: Bench, tmp_path: Path) -> None:
+    broken = LinearRegression()
+    broken.n_features_in_ = "many"
+    save_model(broken, tmp_path / "broken.skops")
+    ref = bench.put("broken", tmp_path / "broken.skops")
+    bench.orders.add(bench.order(1, ref))
+    with bench.loader:
+        bench.problem("UnusableModel: LinearRegression cannot be asked what it is: ValueError")
+        bench.wait(lambda: bench.metrics.models_refused._value.get() == 1, "it is refused for good")
+
+
+def test_a_file_that_unpacks_to_more_than_was_allowed_is_refused(bench: Bench) -> None:
+    settings = bench.settings.model_copy(update={"max_model_bytes": 100})
+    bench.loader = ModelLoader(bench.orders, bench.cache, settings, bench.metrics)
+    bench.orders.add(bench.order(1, bench.upload("v1", 2)))
+    with bench.loader:
+        assert "UntrustedArtifact" in bench.problem("at most 100 are expected here")
 
 
 def test_a_bug_in_the_loader_is_not_silence(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,17 +46,30 @@ __all__ = [
 ]
 
 
+_MOST_CHARACTERS = 2000
+
+
 class RollcastError(Exception):
     """The root. `retryable` says whether the same call may succeed later without anyone acting."""
 
     retryable = False
 
 
+class _Quoting(RollcastError):
+    """Its text may quote a file or a message of somebody else's making, and is one bounded line all the same."""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if not text.isprintable():
+            text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+        return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 2]} …"
+
+
 class ConfigError(RollcastError):
     pass
 
 
-class ContractError(RollcastError):
+class ContractError(_Quoting):
     pass
 
 
@@ -80,7 +93,7 @@ class TopicMissing(KafkaProblem):
     pass
 
 
-class ArtifactError(RollcastError):
+class ArtifactError(_Quoting):
     pass
 
 
@@ -93,9 +106,11 @@ class ArtifactExists(ArtifactError):
 
 
 class DigestMismatch(ArtifactError):
-    def __init__(self, what: str, expected: str, actual: str) -> None:
+    def __init__(self, what: str, expected: str, actual: str, *, why: str | None = None) -> None:
         super().__init__(
-            f"{what}: sha256 is {actual}, expected {expected}: the bytes are not the announced ones; "
+            f"{what}: sha256 is {actual}, expected {expected}: {why}"
+            if why
+            else f"{what}: sha256 is {actual}, expected {expected}: the bytes are not the announced ones; "
             "upload the model again under a new version"
         )
 

@@ -88,6 +88,13 @@ def run(
         list[str] | None,
         typer.Option(envvar="ROLLCAST_TRUSTED_TYPES", help="A type of yours that a skops file may hold; repeatable."),
     ] = None,
+    max_model_bytes: Annotated[
+        int | None,
+        typer.Option(
+            envvar="ROLLCAST_MAX_MODEL_BYTES",
+            help="Most that a skops file may unpack to; default 200 times its size, from 256 MiB to 8 GiB.",
+        ),
+    ] = None,
     cache_dir: Annotated[
         Path | None, typer.Option(envvar="ROLLCAST_CACHE_DIR", help="Where model files are kept; default ~/.cache.")
     ] = None,
@@ -141,6 +148,7 @@ def run(
                 "host_memory_bytes": host_memory_bytes,
                 "allow_pickle": allow_pickle,
                 "trusted_types": tuple(trusted_type or ()),
+                "max_model_bytes": max_model_bytes,
                 "cache_dir": cache_dir or default_cache_dir(),
                 "startup_timeout_seconds": startup_timeout_seconds,
                 "metrics_host": metrics_host,

@@ -51,7 +51,10 @@ def _ending_without_memory(model: Any) -> Any:
                 raise _OutOfMemory from None
 
     Predictor.__name__ = type(model).__name__
-    return Predictor() if callable(getattr(model, "predict", None)) else model
+    try:
+        return Predictor() if callable(getattr(model, "predict", None)) else model
+    except Exception:  # noqa: BLE001  # Scorer asks again, and says what is wrong
+        return model
 
 
 def import_libraries() -> None:
@@ -101,7 +104,7 @@ def _serve(channel: Channel) -> None:
 
 def _load(order: LoadModel) -> "tuple[Loaded, Scorer]":
     # Here, not at the top: the streamer imports this module for its constants, and has no use for scikit-learn.
-    from rollcast_common.models.card import decode_card
+    from rollcast_common.models.card import check_card_is_of, decode_card
     from rollcast_common.models.files import check_sklearn_version, load_model
     from rollcast_common.models.scoring import Scorer, check_golden_rows
 
@@ -109,10 +112,15 @@ def _load(order: LoadModel) -> "tuple[Loaded, Scorer]":
     card = None
     if order.card_path is not None:
         card = decode_card(Path(order.card_path).read_bytes(), source=order.name)
+        check_card_is_of(card, order.sha256, source=order.name)
         if made_with := card.libraries.get("scikit-learn"):
             check_sklearn_version(made_with, order.name)
     model = load_model(
-        Path(order.path), order.format, allow_pickle=order.allow_pickle, trusted_types=order.trusted_types
+        Path(order.path),
+        order.format,
+        allow_pickle=order.allow_pickle,
+        trusted_types=order.trusted_types,
+        max_unpacked_bytes=order.max_unpacked_bytes,
     )
     loaded = time.monotonic()
     scorer = Scorer(_ending_without_memory(model), card.input if card else None)

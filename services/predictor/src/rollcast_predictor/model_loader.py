@@ -138,9 +138,11 @@ class ModelLoader:
                 path=str(self._cache.get(artifact).path),
                 format=order.format,
                 name=order.name,
+                sha256=artifact.sha256,
                 card_path=str(self._cache.get(card_artifact).path) if card_artifact else None,
                 allow_pickle=self._settings.allow_pickle,
                 trusted_types=list(self._settings.trusted_types),
+                max_unpacked_bytes=self._settings.max_model_bytes,
             )
 
         host, loaded = start_host(

@@ -24,9 +24,12 @@ class LoadModel(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     format: ArtifactFormat
     name: str
+    sha256: str | None = None
+    """The digest of the file at `path`; a card must be about these bytes."""
     card_path: str | None = None
     allow_pickle: bool = False
     trusted_types: list[str] = []
+    max_unpacked_bytes: int | None = None
     warm_rows: int = 1000
 
 

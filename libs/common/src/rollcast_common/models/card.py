@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from rollcast_common.contracts.versioning import decode_contract
+from rollcast_common.errors import DigestMismatch
 
 __all__ = [
     "CARD_SCHEMA",
@@ -17,6 +18,7 @@ __all__ = [
     "ModelCard",
     "PredictionHistogram",
     "card_key",
+    "check_card_is_of",
     "decode_card",
     "encode_card",
 ]
@@ -118,6 +120,17 @@ def _finite(metrics: dict[str, float]) -> dict[str, float]:
 def decode_card(data: bytes, *, source: str) -> ModelCard:
     """Raises ContractError naming `source` when `data` is no model card of a known major."""
     return decode_contract(f"model card {source}", _decoder, data, major=1)
+
+
+def check_card_is_of(card: ModelCard, sha256: str | None, *, source: str) -> None:
+    """Raises DigestMismatch unless the card was written for the model file with this digest."""
+    if card.artifact_sha256 != sha256:
+        raise DigestMismatch(
+            f"model file of {source}",
+            card.artifact_sha256,
+            sha256 or "unknown",
+            why="the card beside it is about another file; upload model and card together under a new version",
+        )
 
 
 def card_key(artifact_key: str) -> str:

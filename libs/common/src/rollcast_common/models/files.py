@@ -15,6 +15,7 @@ from skops.io.exceptions import UntrustedTypesFoundException
 from rollcast_common.contracts import ArtifactFormat
 from rollcast_common.errors import ArtifactNotFound, UntrustedArtifact, UnusableModel, VersionMismatch
 from rollcast_common.models.allow_list import TRUSTED_TYPES
+from rollcast_common.models.archive import check_archive
 
 __all__ = ["check_sklearn_version", "load_model", "save_model"]
 
@@ -29,11 +30,12 @@ def load_model(
     *,
     allow_pickle: bool = False,
     trusted_types: Iterable[str] = (),
+    max_unpacked_bytes: int | None = None,
 ) -> Any:
     """The object in a model file.
 
     `trusted_types` are those of the installation, beyond ours. `allow_pickle` lets a pickle run whatever
-    code it holds: only for files that someone vouches for.
+    code it holds: only for files that someone vouches for. `max_unpacked_bytes`: see `check_archive`.
     Raises ArtifactNotFound, UntrustedArtifact, UnusableModel (broken file) or VersionMismatch.
     """
     if artifact_format == "pickle" and not allow_pickle:
@@ -51,6 +53,7 @@ def load_model(
             if artifact_format == "pickle":
                 model = _load_pickle(path)
             else:
+                check_archive(path, max_unpacked_bytes=max_unpacked_bytes)
                 model = _load_skops(path, TRUSTED_TYPES | set(trusted_types))
         except UnusableModel as error:
             broken = error
@@ -80,10 +83,6 @@ def _minor(version: str) -> str:
 
 
 def _load_skops(path: Path, trusted: set[str] | frozenset[str]) -> Any:
-    if not zipfile.is_zipfile(path):
-        raise UnusableModel(
-            f"{path.name}: not a skops file, or cut off; save the model with skops.io.dump and upload it again"
-        )
     try:
         return skops.io.load(path, trusted=sorted(trusted))
     except UntrustedTypesFoundException as error:

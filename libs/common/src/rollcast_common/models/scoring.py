@@ -20,6 +20,7 @@ __all__ = ["ScoredRows", "Scorer", "check_golden_rows"]
 _encode = msgspec.json.Encoder().encode
 
 _MESSAGE_LIMIT_CHARACTERS = 300
+_MOST_FEATURES = 1_000_000
 _PLAIN_TYPES = frozenset({bool, float, int, str})
 _KIND_DTYPES: dict[type, type] = {float: np.float64, bool: np.bool_}
 
@@ -39,13 +40,20 @@ class Scorer:
     """
 
     def __init__(self, model: Any, schema: InputSchema | None) -> None:
-        predict = getattr(model, "predict", None)
+        try:
+            predict = getattr(model, "predict", None)
+            names = _feature_names(model) if schema is None and callable(predict) else []
+            self._named = schema is not None or hasattr(model, "feature_names_in_")
+        except (UnusableModel, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001  # an object from a file may hold anything, and attributes run code
+            raise UnusableModel(
+                f"{type(model).__name__} cannot be asked what it is: {type(error).__name__}: {_line(error)}"
+            ) from None
         if not callable(predict):
             raise UnusableModel(f"{type(model).__name__} has no predict(): not a scikit-learn predictor")
         self._predict: Callable[[Any], Any] = predict
-        names = _feature_names(model) if schema is None else [f.name for f in schema.features]
         self._typed = schema is not None
-        self._named = schema is not None or hasattr(model, "feature_names_in_")
         self._decoder = RowDecoder(schema, names)
 
     def score(self, values: Sequence[bytes | None]) -> ScoredRows:
@@ -123,7 +131,11 @@ def check_golden_rows(scorer: Scorer, golden_rows: Sequence[GoldenRow]) -> None:
                 f"golden row {index}: {error.reason}: {error.message}; file and card do not belong together: "
                 "train it again"
             )
-        expected, actual = msgspec.json.decode(golden.prediction), msgspec.json.decode(scored.results[index])
+        actual = msgspec.json.decode(scored.results[index])
+        try:
+            expected = msgspec.json.decode(golden.prediction)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise GoldenRowsMismatch(f"golden row {index}: the card's prediction cannot be read: {error}") from None
         if not _same(expected, actual):
             raise GoldenRowsMismatch(
                 f"golden row {index}: the card promises {expected!r}, this model says {actual!r}; "
@@ -139,7 +151,10 @@ def _same(expected: Any, actual: Any) -> bool:
             and all(_same(e, a) for e, a in zip(expected, actual, strict=True))
         )
     if isinstance(expected, int | float) and isinstance(actual, int | float):
-        return math.isclose(expected, actual, rel_tol=1e-6, abs_tol=1e-9)
+        try:
+            return math.isclose(expected, actual, rel_tol=1e-6, abs_tol=1e-9)
+        except OverflowError:  # an integer beyond what a float holds
+            return expected == actual
     return bool(expected == actual)
 
 
@@ -183,4 +198,6 @@ def _feature_names(model: Any) -> list[str]:
             f"{type(model).__name__} came without a card and does not know its features: "
             "fit it on a DataFrame, or put a card beside it"
         )
+    if not 0 <= int(count) <= _MOST_FEATURES:
+        raise UnusableModel(f"{type(model).__name__} says it takes {count} features, may be up to {_MOST_FEATURES}")
     return [f"x{index}" for index in range(int(count))]
