@@ -42,6 +42,8 @@ MODEL_TRAINED = ModelTrained(
     card_uri="s3://wines-models/models/2022-08-19.card.json",
     card_sha256="60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
     trained_at=1_660_903_200_000,
+    signature_uri="s3://wines-models/models/2022-08-19.skops.sig",
+    signature_sha256="fd61a03af4f77d870fc21e05e7e80678095c92d808cfb3b5c279ee04c74aca13",
     metrics={"mae": 12.5, "r2": 0.81},
 )
 
@@ -128,6 +130,11 @@ class TestBothEnds:
     def test_model_trained(self) -> None:
         assert encode_model_trained(MODEL_TRAINED) + b"\n" == golden("model_trained.json")
         assert read_model_trained(golden("model_trained.json")) == MODEL_TRAINED
+
+    def test_model_trained_of_the_minor_before_signatures(self) -> None:
+        assert read_model_trained(golden("model_trained_1_0.json")) == msgspec.structs.replace(
+            MODEL_TRAINED, schema="1.0", signature_uri=None, signature_sha256=None
+        )
 
     def test_prediction(self) -> None:
         assert encode_prediction(PREDICTION) + b"\n" == golden("prediction.json")

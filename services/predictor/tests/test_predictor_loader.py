@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from prometheus_client import CollectorRegistry
 from sklearn.linear_model import LinearRegression
 from tests.env.s3 import S3
 
 from rollcast_common.artifacts import ArtifactRef, ArtifactStore
-from rollcast_common.errors import DigestMismatch
+from rollcast_common.errors import ConfigError, DigestMismatch
 from rollcast_common.models.card import (
     DataFacts,
     Feature,
@@ -25,6 +27,7 @@ from rollcast_common.models.card import (
     encode_card,
 )
 from rollcast_common.models.files import save_model
+from rollcast_common.signing import SignatureChecker, Signer
 from rollcast_predictor.metrics import PredictorMetrics
 from rollcast_predictor.model_cache import ModelCache
 from rollcast_predictor.model_loader import ModelLoader
@@ -76,6 +79,12 @@ class Bench:
 
     def put(self, name: str, path: Path) -> ArtifactRef:
         return self._store.put_once(f"models/{name}.skops", path)
+
+    def upload_signature(self, name: str, key: Path) -> ArtifactRef:
+        """Of what was uploaded last."""
+        signature = self._folder / "model.skops.sig"
+        Signer(key).sign(self._folder / "model.skops", signature)
+        return self._store.put_once(f"models/{name}.skops.sig", signature)
 
     def upload_card(self, name: str, model: ArtifactRef) -> ArtifactRef:
         path = self._folder / "card.json"
@@ -288,6 +297,104 @@ def test_a_file_that_unpacks_to_more_than_was_allowed_is_refused(bench: Bench) -
     bench.orders.add(bench.order(1, bench.upload("v1", 2)))
     with bench.loader:
         assert "UntrustedArtifact" in bench.problem("at most 100 are expected here")
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    """A private key; its public half has the ending pub."""
+    path = tmp_path / "ours.pem"
+    private = ec.generate_private_key(ec.SECP256R1())
+    path.write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    path.with_suffix(".pub").write_bytes(
+        private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    return path
+
+
+class TestSignatures:
+    @pytest.fixture
+    def signing(self, bench: Bench, key: Path) -> Bench:
+        settings = bench.settings.model_copy(update={"verify_key": key.with_suffix(".pub")})
+        bench.loader = ModelLoader(bench.orders, bench.cache, settings, bench.metrics)
+        return bench
+
+    @pytest.fixture
+    def no_host(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A refused file never comes as far as a host."""
+
+        def start(*_: object, **__: object) -> None:
+            raise AssertionError
+
+        monkeypatch.setattr("rollcast_predictor.model_loader.start_host", start)
+
+    def test_a_signed_model_is_served_and_needs_no_s3_after_a_restart(
+        self, signing: Bench, key: Path, moto_s3: S3
+    ) -> None:
+        model = signing.upload("v1", 2)
+        order = replace(signing.order(1, model), signature=signing.upload_signature("v1", key))
+        signing.orders.add(order)
+        with signing.loader:
+            assert said(signing.next_model(), 5) == pytest.approx(10)
+        gone = moto_s3.params().model_copy(update={"endpoint_url": "http://127.0.0.1:9"})
+        cut_off = ModelCache(signing.settings.cache_dir, ArtifactStore(gone, attempts=1), keep=5)
+        checker = SignatureChecker(key.with_suffix(".pub"))
+        ModelLoader(signing.orders, cut_off, signing.settings, signing.metrics)._check_signature(
+            checker, order, cut_off.get(model)
+        )
+
+    def test_a_signature_beside_a_model_is_found_without_being_announced(self, signing: Bench, key: Path) -> None:
+        model = signing.upload("v1", 2)
+        signing.upload_signature("v1", key)
+        signing.orders.add(signing.order(1, ArtifactRef(model.bucket, model.key)))
+        with signing.loader:
+            assert said(signing.next_model(), 5) == pytest.approx(10)
+
+    @pytest.mark.usefixtures("no_host")
+    def test_no_signature(self, signing: Bench) -> None:
+        signing.orders.add(signing.order(1, signing.upload("v1", 2)))
+        with signing.loader:
+            problem = signing.problem("no signature at s3://")
+            assert "/models/v1.skops.sig, and this slot serves signed models only" in problem
+            signing.wait(lambda: signing.metrics.models_refused._value.get() == 1, "it is refused for good")
+
+    @pytest.mark.usefixtures("no_host")
+    def test_another_models_signature(self, signing: Bench, key: Path) -> None:
+        signing.upload("v1", 2)
+        other = signing.upload_signature("v1", key)
+        signing.orders.add(replace(signing.order(1, signing.upload("v2", 3)), signature=other))
+        with signing.loader:
+            signing.problem("the signature does not hold for ours.pub and this file (ValueError: Signature mismatch")
+
+    @pytest.mark.usefixtures("no_host")
+    def test_another_key(self, signing: Bench, tmp_path: Path) -> None:
+        other = tmp_path / "theirs.pem"
+        other.write_bytes(
+            ec.generate_private_key(ec.SECP256R1()).private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        model = signing.upload("v1", 2)
+        signing.orders.add(replace(signing.order(1, model), signature=signing.upload_signature("v1", other)))
+        with signing.loader:
+            signing.problem("the signature does not hold for ours.pub and this file (ValueError: Key mismatch")
+
+    @pytest.mark.usefixtures("no_host")
+    def test_a_signature_that_is_not_the_announced_one(self, signing: Bench, key: Path, store: ArtifactStore) -> None:
+        model, signature = signing.upload("v1", 2), signing.upload_signature("v1", key)
+        store._client.put_object(Bucket=signature.bucket, Key=signature.key, Body=b"{}")
+        without_version = replace(signature, version_id=None)
+        signing.orders.add(replace(signing.order(1, model), signature=without_version))
+        with signing.loader:
+            signing.problem("the bytes are not the announced ones")
+
+    def test_a_key_that_is_none_ends_the_slot_at_its_start(self, bench: Bench, tmp_path: Path) -> None:
+        settings = bench.settings.model_copy(update={"verify_key": tmp_path / "none.pub"})
+        with pytest.raises(ConfigError, match=r"verify key .*none\.pub cannot be used \(No such file"):
+            ModelLoader(bench.orders, bench.cache, settings, bench.metrics)
 
 
 def test_a_bug_in_the_loader_is_not_silence(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from typer.testing import CliRunner
 
 from rollcast_common.artifacts import ArtifactStore, S3Params, parse_uri
@@ -12,6 +14,7 @@ from rollcast_common.contracts import ModelTrained, parse_model_trained
 from rollcast_common.errors import KafkaUnavailable
 from rollcast_common.kafka import KafkaBrokerParams, KafkaParams
 from rollcast_common.models.card import decode_card
+from rollcast_common.signing import SignatureChecker
 from rollcast_trainer.__main__ import app
 from rollcast_trainer.publishing import announce
 
@@ -75,6 +78,47 @@ def test_what_is_announced_lies_on_s3_byte_for_byte(
     assert again.exit_code == 1
     assert "a version is written once: choose another --version" in again.stderr
     assert "fitting" not in again.stderr
+
+
+def test_a_signed_model_is_announced_with_its_signature(
+    configured: Any, tmp_path: Path, embedded_kafka: Any, moto_s3: Any, topic_prefix: str
+) -> None:
+    s3 = moto_s3.params()
+    names = embedded_kafka.create_topics(topic_prefix)
+    private = ec.generate_private_key(ec.SECP256R1())
+    key, public = tmp_path / "key.pem", tmp_path / "key.pub"
+    key.write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    public.write_bytes(
+        private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    kept = tmp_path / "kept"
+    arguments = ["fit", "--config", str(configured()), "--version", "signed", "--output", str(kept)]
+    environ = environment(s3, embedded_kafka.servers, topic_prefix) | {"ROLLCAST_SIGNING_KEY": str(key)}
+    result = CliRunner().invoke(app, arguments, env=environ)
+    assert result.exit_code == 0, result.output
+
+    ((_, value),) = records(embedded_kafka.servers, names.full("train"))
+    event = parse_model_trained(None, value, default_model="none")
+    assert event.schema == "1.1"
+    assert event.signature_uri == f"{event.uri}.sig"
+    store = ArtifactStore(s3)
+    store.fetch(parse_uri(event.uri, s3.bucket), tmp_path / "model")
+    signature = store.fetch(parse_uri(event.signature_uri, s3.bucket), tmp_path / "signature")
+    assert signature.sha256 == event.signature_sha256
+    SignatureChecker(public).check(tmp_path / "model", tmp_path / "signature", name="model")
+    assert (kept / "signed.skops.sig").read_bytes() == (tmp_path / "signature").read_bytes()
+
+
+def test_a_signing_key_that_is_none_is_told_before_the_fit(configured: Any, tmp_path: Path) -> None:
+    arguments = ["fit", "--config", str(configured()), "--no-publish", "--output", str(tmp_path)]
+    result = CliRunner().invoke(app, [*arguments, "--signing-key", str(tmp_path / "none.pem")])
+    assert result.exit_code == 1
+    assert "none.pem cannot be used (No such file or directory)" in result.stderr
+    assert "fitting" not in result.stderr
 
 
 def test_a_missing_topic_or_bucket_is_told_before_the_fit(

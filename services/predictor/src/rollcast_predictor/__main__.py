@@ -95,6 +95,12 @@ def run(
             help="Most that a skops file may unpack to; default 200 times its size, from 256 MiB to 8 GiB.",
         ),
     ] = None,
+    verify_key: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="ROLLCAST_VERIFY_KEY", help="Public key (PEM); only models that its owner signed are served."
+        ),
+    ] = None,
     cache_dir: Annotated[
         Path | None, typer.Option(envvar="ROLLCAST_CACHE_DIR", help="Where model files are kept; default ~/.cache.")
     ] = None,
@@ -149,6 +155,7 @@ def run(
                 "allow_pickle": allow_pickle,
                 "trusted_types": tuple(trusted_type or ()),
                 "max_model_bytes": max_model_bytes,
+                "verify_key": verify_key,
                 "cache_dir": cache_dir or default_cache_dir(),
                 "startup_timeout_seconds": startup_timeout_seconds,
                 "metrics_host": metrics_host,

@@ -25,10 +25,12 @@ _ABANDONED_SECONDS = 3600.0
 class ModelCache:
     """Files `<sha256>` under one folder; the most recently used ones are kept."""
 
-    def __init__(self, folder: Path, store: ArtifactStore, *, keep: int) -> None:
+    def __init__(self, folder: Path, store: ArtifactStore, *, keep: int, files_per_model: int = 2) -> None:
+        """A model and its card are two files; with a signature they are three."""
         self._folder = folder
         self._store = store
         self._keep = keep
+        self._files_per_model = files_per_model
 
     def get(self, ref: ArtifactRef) -> "CachedModel":
         """The object's bytes as a local file, its digest verified now.
@@ -73,8 +75,7 @@ class ModelCache:
                     kept.append((used, file))
                 elif _INCOMING.fullmatch(file.name) and time.time() - used > _ABANDONED_SECONDS:
                     file.unlink()
-        # A model and its card are two files.
-        for _, file in sorted(kept, reverse=True)[2 * self._keep :]:
+        for _, file in sorted(kept, reverse=True)[self._files_per_model * self._keep :]:
             file.unlink(missing_ok=True)
 
 

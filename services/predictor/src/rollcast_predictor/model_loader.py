@@ -8,8 +8,9 @@ from typing import Self
 import structlog
 
 from rollcast_common.artifacts import ArtifactRef
-from rollcast_common.errors import ArtifactError, ConfigError, RollcastError
+from rollcast_common.errors import ArtifactError, ConfigError, RollcastError, UntrustedArtifact
 from rollcast_common.models.card import card_key
+from rollcast_common.signing import SignatureChecker, signature_key
 from rollcast_predictor.metrics import PredictorMetrics
 from rollcast_predictor.model_cache import CachedModel, ModelCache
 from rollcast_predictor.orders import Order, Orders
@@ -36,10 +37,12 @@ class ModelLoader:
     def __init__(
         self, orders: Orders, cache: ModelCache, settings: PredictorSettings, metrics: PredictorMetrics
     ) -> None:
+        """Raises ConfigError when the settings' verify key is none."""
         self._orders = orders
         self._cache = cache
         self._settings = settings
         self._metrics = metrics
+        self._checker = SignatureChecker(settings.verify_key) if settings.verify_key else None
         self._refused: set[int] = set()
         self._generation = -1
         self._lock = threading.Lock()
@@ -125,6 +128,8 @@ class ModelLoader:
         else:
             card = self._cache.get_if_exists(ArtifactRef(order.artifact.bucket, card_key(order.artifact.key)))
         fetched = time.monotonic()
+        if self._checker is not None:
+            self._check_signature(self._checker, order, cached)
 
         # From now on exactly these bytes, also where the order named no digest.
         artifact = replace(order.artifact, sha256=cached.sha256)
@@ -170,6 +175,17 @@ class ModelLoader:
             memory_bytes=self._settings.host_memory_bytes,
             load_deadline_seconds=self._settings.load_deadline_seconds,
         )
+
+    def _check_signature(self, checker: SignatureChecker, order: Order, model: CachedModel) -> None:
+        """Raises UntrustedArtifact unless the file is signed; StoreProblem or CacheProblem when that is not known."""
+        place = order.signature or ArtifactRef(order.artifact.bucket, signature_key(order.artifact.key))
+        signature = self._cache.get_if_exists(place)
+        if signature is None:
+            raise UntrustedArtifact(
+                f"{order.name}: no signature at {place.uri}, and this slot serves signed models only; "
+                "sign it (--signing-key of rollcast-trainer) and announce it under a new version"
+            )
+        checker.check(model.path, signature.path, name=order.name)
 
     def _note(self, event: str, order: Order, error: RollcastError) -> None:
         problem = f"{order.name}: {error}"

@@ -19,6 +19,7 @@ class Order:
     artifact: ArtifactRef
     format: ArtifactFormat
     card: ArtifactRef | None = None
+    signature: ArtifactRef | None = None
 
     @property
     def name(self) -> str:

@@ -70,6 +70,9 @@ class PredictorSettings(Settings):
     max_model_bytes: int | None = Field(default=None, ge=1)
     """The most that a skops file may unpack to; None is 200 times its size, at least 256 MiB and at most 8 GiB."""
 
+    verify_key: Path | None = None
+    """A public key in PEM: then only model files that its owner signed are loaded."""
+
     cache_dir: Path = Field(default_factory=default_cache_dir)
     cache_models: int = Field(default=5, ge=1)
     """How many model files the cache keeps."""

@@ -101,7 +101,8 @@ def run_slot(
         orders = stack.enter_context(
             TrainOrders(kafka, model=settings.model, bucket=s3.bucket, client_id=settings.slot)
         )
-        cache = ModelCache(settings.cache_dir, ArtifactStore(s3), keep=settings.cache_models)
+        files = 3 if settings.verify_key else 2  # the model, its card, and its signature
+        cache = ModelCache(settings.cache_dir, ArtifactStore(s3), keep=settings.cache_models, files_per_model=files)
         loader = stack.enter_context(ModelLoader(orders, cache, settings, metrics))
         state.loader = loader
         model = _first_model(loader, orders, stopping)

@@ -6,12 +6,13 @@ more (the embedded one does); then there is no order but in time, and the genera
 
 import re
 import threading
+from dataclasses import replace
 from typing import Self
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from rollcast_common.artifacts import parse_uri
+from rollcast_common.artifacts import ArtifactRef, parse_uri
 from rollcast_common.contracts import ModelTrained, parse_model_trained
 from rollcast_common.errors import ConfigError, ContractError
 from rollcast_common.kafka import ErrorWatch, KafkaParams, Verdict, classify, make_consumer, problem_from
@@ -33,23 +34,24 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 def order_from(event: ModelTrained, *, generation: int, bucket: str) -> Order:
     """Raises ConfigError when a uri or a digest is none."""
-    for name in ("sha256", "card_sha256"):
+    for name in ("sha256", "card_sha256", "signature_sha256"):
         digest = getattr(event, name)
         if digest is not None and not _DIGEST.fullmatch(digest):
             raise ConfigError(f"{name} was {digest[:80]!r}, may be 64 hexadecimal digits in lower case")
     artifact = parse_uri(event.uri, bucket)
-    card = None
-    if event.card_uri:
-        place = parse_uri(event.card_uri, bucket)
-        card = type(place)(place.bucket, place.key, sha256=event.card_sha256)
     return Order(
         generation=generation,
         model=event.model,
         version=event.version,
         artifact=type(artifact)(artifact.bucket, artifact.key, event.sha256, event.size_bytes, event.version_id),
         format=event.format,
-        card=card,
+        card=_beside(event.card_uri, event.card_sha256, bucket),
+        signature=_beside(event.signature_uri, event.signature_sha256, bucket),
     )
+
+
+def _beside(uri: str | None, sha256: str | None, bucket: str) -> ArtifactRef | None:
+    return replace(parse_uri(uri, bucket), sha256=sha256) if uri else None
 
 
 class TrainOrders:

@@ -59,6 +59,10 @@ def fit(
         bool,
         typer.Option("--publish/--no-publish", help="Upload and announce. --no-publish needs neither S3 nor Kafka."),
     ] = True,
+    signing_key: Annotated[
+        Path | None,
+        typer.Option(envvar="ROLLCAST_SIGNING_KEY", help="Private key (PEM, elliptic curve) to sign the model with."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Instead of split.seed.")] = None,
     log_format: Annotated[LogFormat, typer.Option(help="Lines for people, or JSON for machines.")] = "console",
 ) -> None:
@@ -86,6 +90,7 @@ def fit(
             kafka_config,
             s3_config,
             output,
+            signing_key,
             seed,
             log_format,
             progress,
@@ -125,6 +130,7 @@ def _run(
     kafka_config: Path | None,
     s3_config: Path | None,
     output: Path | None,
+    signing_key: Path | None,
     seed: int | None,
     log_format: LogFormat,
     progress: Progress,
@@ -145,6 +151,12 @@ def _run(
         from rollcast_trainer import publishing
         from rollcast_trainer.training import train
 
+        signer = None
+        if signing_key is not None:
+            from rollcast_common.signing import Signer
+
+            signer = Signer(signing_key)
+
     destination = None
     if publish:
         with progress.step("connecting") as notes:
@@ -158,15 +170,22 @@ def _run(
         leftovers.folder = Path(folder)
         trained = train(settings, version=named, now=now, folder=Path(folder), progress=progress)
         went: list[str] = []
+        signature = None
+        if signer is not None:
+            with progress.step("signing"):
+                signature = trained.model_path.with_name(f"{trained.model_path.name}.sig")
+                signer.sign(trained.model_path, signature)
         if destination is not None:
             with progress.step("uploading"):
-                uploaded = publishing.upload(destination.store, trained)
+                uploaded = publishing.upload(destination.store, trained, signature)
             with progress.step("announcing"):
                 publishing.announce(destination.kafka, publishing.event_for(trained.card, uploaded))
-            went += [uploaded.model.uri, uploaded.card.uri, f"announced on topic {destination.topic}"]
+            went += [uploaded.model.uri, uploaded.card.uri]
+            went += [uploaded.signature.uri] if uploaded.signature else []
+            went += [f"announced on topic {destination.topic}"]
         progress.current = "finishing"
         if output is not None:
-            for path in (trained.model_path, trained.card_path):
+            for path in (trained.model_path, trained.card_path, *([signature] if signature else [])):
                 went.append(str(path.replace(output / path.name)))
     _report(trained, went, log_format)
 
@@ -182,7 +201,7 @@ def _check_version(version: str) -> None:
 def _check_output(output: Path, version: str) -> None:
     """Make the folder, and refuse to write over a version that is in it."""
     output.mkdir(parents=True, exist_ok=True)
-    for name in (f"{version}.skops", f"{version}.card.json"):
+    for name in (f"{version}.skops", f"{version}.card.json", f"{version}.skops.sig"):
         if (output / name).exists():
             raise ArtifactExists(f"{output / name} is there already; a version is written once: choose another")
 

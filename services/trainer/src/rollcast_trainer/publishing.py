@@ -20,6 +20,7 @@ from rollcast_common.kafka import (
     reach_broker,
 )
 from rollcast_common.models.card import ModelCard, card_key
+from rollcast_common.signing import signature_key
 from rollcast_trainer.training import Trained
 
 __all__ = [
@@ -53,6 +54,7 @@ class Destination:
 class Uploaded:
     model: ArtifactRef
     card: ArtifactRef
+    signature: ArtifactRef | None = None
 
 
 def artifact_key(model: str, version: str) -> str:
@@ -84,12 +86,13 @@ def check_version_is_free(store: ArtifactStore, model: str, version: str) -> Non
     raise ArtifactExists(f"{ref.uri} is there already; a version is written once: choose another --version")
 
 
-def upload(store: ArtifactStore, trained: Trained) -> Uploaded:
-    """The model, then its card. Raises ArtifactExists or StoreProblem."""
+def upload(store: ArtifactStore, trained: Trained, signature: Path | None = None) -> Uploaded:
+    """The model, its card, then its signature if there is one. Raises ArtifactExists or StoreProblem."""
     key = artifact_key(trained.card.model, trained.card.version)
     model = store.put_once(key, trained.model_path)
     card = store.put_once(card_key(key), trained.card_path, content_type="application/json")
-    return Uploaded(model, card)
+    signed = store.put_once(signature_key(key), signature, content_type="application/json") if signature else None
+    return Uploaded(model, card, signed)
 
 
 def event_for(card: ModelCard, uploaded: Uploaded) -> ModelTrained:
@@ -103,6 +106,8 @@ def event_for(card: ModelCard, uploaded: Uploaded) -> ModelTrained:
         version_id=uploaded.model.version_id,
         card_uri=uploaded.card.uri,
         card_sha256=uploaded.card.sha256,
+        signature_uri=uploaded.signature.uri if uploaded.signature else None,
+        signature_sha256=uploaded.signature.sha256 if uploaded.signature else None,
         trained_at=card.trained_at,
         metrics=card.metrics,
     )

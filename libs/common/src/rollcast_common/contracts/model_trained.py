@@ -21,7 +21,7 @@ __all__ = [
     "parse_model_trained",
 ]
 
-MODEL_TRAINED_SCHEMA = "1.0"
+MODEL_TRAINED_SCHEMA = "1.1"
 
 ArtifactFormat = Literal["skops", "pickle"]
 
@@ -37,7 +37,8 @@ class ModelTrained(msgspec.Struct, kw_only=True, frozen=True):
     """Where a model lies and, if its writer knew, which bytes it is made of.
 
     `uri` is `s3://bucket/key`, or a key in the reader's own bucket. Without `sha256` the reader resolves
-    the digest once and pins it. `trained_at` is in milliseconds since the epoch.
+    the digest once and pins it. Without `signature_uri` a reader that wants a signature looks for `<uri>.sig`.
+    `trained_at` is in milliseconds since the epoch.
     """
 
     schema: str = MODEL_TRAINED_SCHEMA
@@ -50,6 +51,9 @@ class ModelTrained(msgspec.Struct, kw_only=True, frozen=True):
     version_id: str | None = None
     card_uri: str | None = None
     card_sha256: str | None = None
+    signature_uri: str | None = None
+    """Since 1.1, as the next."""
+    signature_sha256: str | None = None
     trained_at: int | None = None
     metrics: dict[str, float] = {}
 
