@@ -8,11 +8,32 @@ from typing import Any
 import msgspec
 import pytest
 
-from rollcast_common.contracts import DeadLetter, DeadLetterReason, ModelTrained, Prediction, request_id_of
+from rollcast_common.contracts import (
+    Assignment,
+    DeadLetter,
+    DeadLetterReason,
+    ModelTrained,
+    Prediction,
+    PredictionBins,
+    PredictorStatus,
+    ServedVersion,
+    request_id_of,
+)
+from rollcast_common.contracts.assignment import decode_assignment, encode_assignment, salt_of
 from rollcast_common.contracts.dead_letter import dead_letter_headers, parse_dead_letter
 from rollcast_common.contracts.headers import header_texts
 from rollcast_common.contracts.model_trained import encode_model_trained, parse_model_trained
 from rollcast_common.contracts.prediction import decode_prediction, encode_prediction
+from rollcast_common.contracts.predictor_status import (
+    COST_BINS,
+    Comparison,
+    TrackCounts,
+    VersionReport,
+    cost_bin,
+    cost_ratio,
+    decode_predictor_status,
+    encode_predictor_status,
+)
 from rollcast_common.contracts.versioning import check_schema
 from rollcast_common.errors import ContractError
 from rollcast_common.models.card import (
@@ -75,6 +96,58 @@ DEAD_LETTER = DeadLetter(
     request_id="order-17",
     truncated=True,
     original_size_bytes=9_000_000,
+)
+
+STABLE = ServedVersion(
+    version="2022-08-19",
+    uri="s3://wines-models/models/2022-08-19.skops",
+    format="skops",
+    sha256=SHA256,
+    size_bytes=1_742_113,
+    version_id="3/L4kqtJlcpXroDTDmJ",
+    card_uri="s3://wines-models/models/2022-08-19.card.json",
+    card_sha256="60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
+)
+
+CANDIDATE_SHA256 = "fd61a03af4f77d870fc21e05e7e80678095c92d808cfb3b5c279ee04c74aca13"
+
+ASSIGNMENT = Assignment(
+    model="wine-price",
+    generation=7,
+    stable=STABLE,
+    candidate=ServedVersion(
+        version="2022-09-02",
+        uri="s3://wines-models/models/2022-09-02.pkl",
+        format="pickle",
+        sha256=CANDIDATE_SHA256,
+    ),
+    weight=5.0,
+    salt=salt_of(CANDIDATE_SHA256),
+    rollout=5,
+    bins=PredictionBins(edges=(10.5, 20.0, 31.25)),
+)
+
+STATUS = PredictorStatus(
+    slot="rollcast.local.default.wine-price-1",
+    ordinal=1,
+    instance="0b0f7f0e-6c44-4c40-9d0c-0b4c0e8c9c1d",
+    time=1_660_903_300_012,
+    generation=7,
+    partitions=3,
+    stable=VersionReport(version="2022-08-19", sha256=SHA256, state="ready"),
+    candidate=VersionReport(
+        version="2022-09-02",
+        sha256=CANDIDATE_SHA256,
+        state="refused",
+        reason="IncompatibleRuntime",
+        message="made with scikit-learn 1.7.2, this is 1.9.1",
+    ),
+    serving=SHA256,
+    rollout=5,
+    stable_counts=TrackCounts(rows=950, predictions=950, bins=[200, 250, 250, 250]),
+    candidate_counts=TrackCounts(rows=50, errors=1, fallbacks=2, predictions=49, timeouts=1, bins=[10, 15, 12, 12]),
+    comparison=Comparison(rows=500, errors=2, disagreements=20, skipped=3),
+    samples=[12.5, 30.25],
 )
 
 CARD = ModelCard(
@@ -157,6 +230,14 @@ class TestBothEnds:
         assert dead_letter_headers(DEAD_LETTER) == golden_headers("dead_letter_headers.json")
         assert parse_dead_letter(golden_headers("dead_letter_headers.json")) == DEAD_LETTER
 
+    def test_assignment(self) -> None:
+        assert encode_assignment(ASSIGNMENT) + b"\n" == golden("assignment.json")
+        assert decode_assignment(golden("assignment.json")) == ASSIGNMENT
+
+    def test_predictor_status(self) -> None:
+        assert encode_predictor_status(STATUS) + b"\n" == golden("predictor_status.json")
+        assert decode_predictor_status(golden("predictor_status.json")) == STATUS
+
     def test_card(self) -> None:
         assert encode_card(CARD) == golden("model_card.json")
         read = read_card(golden("model_card.json"))
@@ -170,6 +251,8 @@ READERS: list[tuple[str, Callable[[bytes], Any]]] = [
     ("model_trained.json", read_model_trained),
     ("prediction.json", decode_prediction),
     ("model_card.json", read_card),
+    ("assignment.json", decode_assignment),
+    ("predictor_status.json", decode_predictor_status),
 ]
 
 
@@ -177,7 +260,7 @@ READERS: list[tuple[str, Callable[[bytes], Any]]] = [
 class TestVersions:
     def test_a_newer_minor_with_more_fields_is_read(self, name: str, read: Callable[[bytes], Any]) -> None:
         newer = json.loads(golden(name)) | {"schema": "1.7", "confidence": {"low": 1}}
-        assert read(json.dumps(newer).encode()).version == "2022-08-19"
+        read(json.dumps(newer).encode())
 
     @pytest.mark.parametrize("schema", ["2.0", "0.9", "10.0"])
     def test_an_unknown_major_is_refused(self, name: str, read: Callable[[bytes], Any], schema: str) -> None:
@@ -277,6 +360,48 @@ class TestModelTrained:
     def test_a_metric_that_json_cannot_say_is_left_out(self) -> None:
         event = msgspec.structs.replace(MODEL_TRAINED, metrics={"mae": 1.5, "r2": float("nan"), "x": float("inf")})
         assert read_model_trained(encode_model_trained(event)).metrics == {"mae": 1.5}
+
+
+class TestAssignment:
+    @pytest.mark.parametrize(
+        ("changes", "what"),
+        [
+            ({"generation": 0}, "generation was 0, may be 1 or more"),
+            ({"weight": 100.5}, "weight was 100.5, may be 0 to 100"),
+            ({"weight": -1}, "weight was -1.0"),
+            ({"salt": "7"}, "salt was '7', may be 16 hexadecimal digits"),
+            ({"salt": None}, "a weight needs a salt"),
+            ({"candidate": None}, "weight and shadow are a candidate's"),
+            ({"stable": msgspec.to_builtins(STABLE) | {"sha256": "abc"}}, "stable.sha256 was 'abc', may be 64"),
+            ({"bins": {"edges": [2, 1]}}, "in ascending order"),
+            ({"bins": {"edges": [1], "classes": ["a"]}}, "either edges or classes"),
+            ({"bins": {}}, "either edges or classes"),
+        ],
+    )
+    def test_what_cannot_be_followed_is_refused(self, changes: dict[str, Any], what: str) -> None:
+        with pytest.raises(ContractError, match="Assignment: ") as refused:
+            decode_assignment(json.dumps(json.loads(golden("assignment.json")) | changes).encode())
+        assert what in str(refused.value)
+
+    def test_the_least(self) -> None:
+        least = decode_assignment(encode_assignment(Assignment(model="m", generation=1, stable=STABLE)))
+        assert (least.candidate, least.weight, least.seed) == (None, 0.0, 0)
+
+    def test_the_seed_is_the_candidates_first_eight_bytes(self) -> None:
+        assert ASSIGNMENT.seed == int.from_bytes(bytes.fromhex(CANDIDATE_SHA256)[:8], "big")
+
+
+class TestCostBins:
+    @pytest.mark.parametrize(
+        ("ratio", "index"),
+        [(0.0, 0), (0.01, 0), (0.125, 0), (1.0, 24), (1.0001, 25), (2.0, 32), (8.0, 48), (8.1, 49), (1e9, 49)],
+    )
+    def test_a_ratio_has_a_bin(self, ratio: float, index: int) -> None:
+        assert cost_bin(ratio) == index
+
+    def test_a_bins_middle_lies_in_it(self) -> None:
+        assert [cost_bin(cost_ratio(index)) for index in range(COST_BINS - 1)] == list(range(COST_BINS - 1))
+        assert cost_ratio(COST_BINS - 1) == 8
 
 
 class TestDeadLetter:

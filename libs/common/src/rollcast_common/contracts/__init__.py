@@ -4,18 +4,24 @@ A contract carries `schema`, "major.minor". Within a major, changes only add fie
 reader takes its own major and the one before; anything else is a ContractError.
 """
 
+from rollcast_common.contracts.assignment import Assignment, PredictionBins, ServedVersion
 from rollcast_common.contracts.dead_letter import DeadLetter, DeadLetterReason
 from rollcast_common.contracts.model_trained import ArtifactFormat, ModelTrained, parse_model_trained
 from rollcast_common.contracts.prediction import Prediction, Track, decode_prediction
+from rollcast_common.contracts.predictor_status import PredictorStatus
 from rollcast_common.contracts.request import REQUEST_ID_HEADER, request_id_of
 
 __all__ = [
     "REQUEST_ID_HEADER",
     "ArtifactFormat",
+    "Assignment",
     "DeadLetter",
     "DeadLetterReason",
     "ModelTrained",
     "Prediction",
+    "PredictionBins",
+    "PredictorStatus",
+    "ServedVersion",
     "Track",
     "decode_prediction",
     "parse_model_trained",

@@ -16,6 +16,10 @@ __all__ = ["TopicNames", "TopicSpec", "check_topics", "create_topics", "topic_sp
 MAX_REQUEST_BYTES = 1_048_576
 MAX_DEAD_LETTER_BYTES = 8_388_608
 
+_DAY_MS = 86_400_000
+_COMPACTED = {"cleanup.policy": "compact", "segment.ms": "3600000", "min.cleanable.dirty.ratio": "0.1"}
+"""Of each key the last record counts. A slot reads these topics to their end before it serves, so they stay short."""
+
 
 class TopicNames(Settings):
     """What the topics are called here; `prefix` goes before each of them."""
@@ -25,6 +29,9 @@ class TopicNames(Settings):
     app_messages: str = "app_messages"
     dead_letters: str = "dead_letters"
     train: str = "train"
+    assignments: str = "assignments"
+    predictor_status: str = "predictor_status"
+    shadow_predictions: str = "shadow_predictions"
 
     def full(self, name: str) -> str:
         """The name on the broker of the topic that Rollcast calls `name`."""
@@ -49,6 +56,13 @@ def topic_specs(names: TopicNames, *, partitions: int) -> list[TopicSpec]:
         TopicSpec(names.full("app_messages"), partitions, {"max.message.bytes": str(2 * MAX_REQUEST_BYTES)}),
         TopicSpec(names.full("dead_letters"), partitions, {"max.message.bytes": str(MAX_DEAD_LETTER_BYTES)}),
         TopicSpec(names.full("train"), 1, {"retention.ms": "-1"}),
+        TopicSpec(names.full("assignments"), 1, _COMPACTED),
+        TopicSpec(names.full("predictor_status"), 1, _COMPACTED),
+        TopicSpec(
+            names.full("shadow_predictions"),
+            partitions,
+            {"max.message.bytes": str(2 * MAX_REQUEST_BYTES), "retention.ms": str(_DAY_MS)},
+        ),
     ]
 
 
