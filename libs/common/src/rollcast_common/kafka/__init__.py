@@ -8,6 +8,7 @@ from rollcast_common.kafka.params import (
     KafkaParams,
     load_kafka_params,
 )
+from rollcast_common.kafka.table import Row, TableFollower
 from rollcast_common.kafka.topics import TopicNames, check_topics, create_topics, topic_specs
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "KafkaBrokerParams",
     "KafkaConsumerParams",
     "KafkaParams",
+    "Row",
+    "TableFollower",
     "TopicNames",
     "Verdict",
     "check_topics",

@@ -1,0 +1,222 @@
+"""A topic read as a table: of each key the last value counts, and it is known when all that was there has been read."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from rollcast_common.errors import KafkaDenied, KafkaProblem, RollcastError
+from rollcast_common.kafka.clients import ErrorWatch, make_consumer
+from rollcast_common.kafka.errors import problem_from
+from rollcast_common.kafka.params import KafkaParams
+
+__all__ = ["Row", "TableFollower"]
+
+_log = structlog.get_logger()
+
+_POLL_SECONDS = 0.1
+_MOST_AT_ONCE = 1000
+_LIST_SECONDS = 5.0
+_AGAIN_SECONDS = 1.0
+_SAY_EVERY_SECONDS = 30.0
+
+_STARTED_ANEW = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.UNKNOWN_TOPIC_ID,
+        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001  # librdkafka's public constants begin with an underscore
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
+        KafkaError.OFFSET_OUT_OF_RANGE,
+        KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001
+    }
+)
+"""What a consumer hears when its topic was deleted, or deleted and created again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`value` is None for a tombstone. `received` is of time.monotonic(); None for what was there at the start, whose
+    age nobody knows.
+    """
+
+    value: bytes | None
+    received: float | None
+
+
+class TableFollower:
+    """A thread that reads a topic from its beginning and keeps reading; it belongs to no consumer group.
+
+    Rows stay when the topic is deleted, and are replaced as it fills again. `problem` says what keeps it from reading
+    now, `failure` what ended it for good: a refusal, or a bug.
+    """
+
+    def __init__(
+        self,
+        params: KafkaParams,
+        topic: str,
+        *,
+        client_id: str,
+        wanted: Callable[[str], bool] = lambda _: True,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`topic` is Rollcast's own name for it; keys that are not `wanted` are passed over. `on_change` is called
+        in the thread, at least once after rows have changed.
+
+        Raises ConfigError when librdkafka does not accept a property.
+        """
+        self._servers = params.broker.servers
+        self.topic = params.topics.full(topic)
+        self._doing = f"following topic {self.topic}"
+        self._wanted = wanted
+        self._on_change = on_change
+        self._watch = ErrorWatch(self._servers)
+        self._make: Callable[[], Consumer] = lambda: make_consumer(
+            params,
+            self._watch,
+            client_id=client_id,
+            group_id=f"{client_id}-{topic}",
+            settings={
+                "auto.offset.reset": "earliest",
+                "enable.partition.eof": True,
+                "fetch.wait.max.ms": 20,
+                "topic.metadata.refresh.interval.ms": 5000,
+            },
+        )
+        self._consumer = self._make()
+        self._rows: dict[str, Row] = {}
+        self._unread: set[int] = set()
+        self._say_at = 0.0
+        self._lock = threading.Lock()
+        self._changed = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"following-{topic}", daemon=True)
+        self.caught_up = False
+        """Whether everything that was there at the start has been read."""
+        self.problem: str | None = None
+        self.failure: BaseException | None = None
+
+    def rows(self) -> dict[str, Row]:
+        """By key; what is there now, whether caught up or not."""
+        with self._lock:
+            return dict(self._rows)
+
+    def get(self, key: str) -> Row | None:
+        with self._lock:
+            return self._rows.get(key)
+
+    def wait(self, timeout_seconds: float) -> bool:
+        """True when something has changed since the last call that said so."""
+        if self._changed.wait(timeout_seconds):
+            self._changed.clear()
+            return True
+        return False
+
+    def check(self) -> None:
+        """Raises what ended the thread."""
+        if isinstance(self.failure, RollcastError):
+            raise self.failure
+        if self.failure is not None:
+            raise RollcastError(f"{self._doing}: {self.failure!r}; this is a bug of Rollcast") from self.failure
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                try:
+                    self._begin()
+                    while not self._stopping.is_set() and self._follow():
+                        pass
+                except KafkaDenied:
+                    raise
+                except KafkaProblem as problem:
+                    self._note(problem)
+                    self._stopping.wait(_AGAIN_SECONDS)
+        except BaseException as error:  # noqa: BLE001  # its owner asks, and must hear of it
+            self.failure = error
+        finally:
+            self._tell()
+            self._consumer.close()
+
+    def _note(self, problem: KafkaProblem) -> None:
+        if self.problem is None or time.monotonic() >= self._say_at:
+            self._say_at = time.monotonic() + _SAY_EVERY_SECONDS
+            _log.warning("topic cannot be followed now", topic=self.topic, problem=str(problem))
+        self.problem = str(problem)
+        self._tell()
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._on_change()
+
+    def _begin(self) -> None:
+        """From the beginning; what is known stays until something newer is read."""
+        found = self._partitions()
+        if not self.caught_up:
+            self._unread = set(found)
+        self._consumer.assign([TopicPartition(self.topic, number, OFFSET_BEGINNING) for number in found])
+
+    def _partitions(self) -> list[int]:
+        self._watch.check(self._doing)
+        try:
+            metadata = self._consumer.list_topics(self.topic, timeout=_LIST_SECONDS).topics[self.topic]
+        except KafkaException as error:
+            self._watch.check(self._doing)
+            raise problem_from(error.args[0], self._doing, self._servers) from None
+        if metadata.error is not None:
+            raise problem_from(metadata.error, self._doing, self._servers)
+        return sorted(metadata.partitions)
+
+    def _follow(self) -> bool:
+        """False when the topic has to be read from its beginning again."""
+        changed = False
+        for message in self._consumer.consume(_MOST_AT_ONCE, _POLL_SECONDS):
+            error = message.error()
+            if error is None:
+                changed |= self._take(message)
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # as above
+                changed |= self._read_to_the_end(message.partition() or 0)
+            elif error.code() in _STARTED_ANEW:
+                self._consumer.unassign()
+                _log.warning("topic is read again from its beginning", topic=self.topic, why=error.str())
+                return False
+            else:
+                self.problem = str(problem_from(error, self._doing, self._servers))
+                changed = True
+        self._watch.check(self._doing)
+        if changed:
+            self._tell()
+        return True
+
+    def _read_to_the_end(self, partition: int) -> bool:
+        was, self.problem = self.problem, None
+        self._unread.discard(partition)
+        if not self.caught_up and not self._unread:
+            self.caught_up = True
+            return True
+        return was is not None
+
+    def _take(self, message: Message) -> bool:
+        key = (message.key() or b"").decode("utf-8", "replace")
+        if not self._wanted(key):
+            return False
+        received = time.monotonic() if self.caught_up else None
+        with self._lock:
+            self._rows[key] = Row(message.value(), received)
+        return True
