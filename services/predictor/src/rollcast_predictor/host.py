@@ -97,9 +97,11 @@ def _serve(channel: Channel) -> None:
     decoder = msgspec.msgpack.Decoder(ScoreBatch)
     while True:
         batch = channel.receive(decoder)
+        started = time.monotonic()
         scored = scorer.score(batch.values)
+        seconds = time.monotonic() - started
         errors = [(index, str(error.reason), error.message) for index, error in scored.errors.items()]
-        channel.send(Scored(batch.sequence, scored.results, errors))
+        channel.send(Scored(batch.sequence, scored.results, errors, seconds))
 
 
 def _load(order: LoadModel) -> "tuple[Loaded, Scorer]":

@@ -33,7 +33,11 @@ AnswerT = TypeVar("AnswerT")
 
 
 class ModelRefused(ArtifactError):
-    """A host looked at the model and will not serve it."""
+    """A host looked at the model and will not serve it. `kind` is the name of the host's own error."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(f"{kind}: {message}")
+        self.kind = kind
 
 
 class HostDied(RollcastError):
@@ -72,7 +76,7 @@ class HostProcess:
         """Raises ModelRefused with the host's own words, HostDied or HostTimedOut."""
         answer = self._guarded("loading", deadline_seconds, lambda: self._load(order, deadline_seconds))
         if isinstance(answer, Refused):
-            raise ModelRefused(f"{answer.kind}: {answer.message}")
+            raise ModelRefused(answer.kind, answer.message)
         return answer
 
     def _load(self, order: LoadModel, deadline_seconds: float) -> Loaded | Refused:
@@ -99,6 +103,10 @@ class HostProcess:
             )
             if scored.sequence == sequence:
                 return scored
+
+    def has_answered(self) -> bool:
+        """Whether an answer, or the host's end, can be read without waiting."""
+        return self._channel.readable()
 
     def _guarded(self, doing: str, deadline_seconds: float, call: Callable[[], AnswerT]) -> AnswerT:
         try:

@@ -35,6 +35,13 @@ class PredictorMetrics:
         self.latency_seconds = histogram(
             "latency_seconds", "From a request's timestamp to the commit of its answer.", _SECONDS
         )
-        self.model_info = gauge("model_info", "1 for the model that serves.", "model", "version", "sha256")
+        self.candidate_predictions = counter(
+            "candidate_predictions", "Predictions committed that a candidate made; part of predictions."
+        )
+        self.candidate_errors = counter("candidate_errors", "Rows that a candidate failed and stable answered.")
+        self.fallbacks = counter("fallbacks", "Rows of a candidate's share that stable answered.")
+        self.shadow_lost = counter("shadow_predictions_lost", "Shadow predictions that found no room on their way out.")
+        self.model_info = gauge("model_info", "1 for a model that serves.", "model", "version", "sha256", "track")
+        self.weight = gauge("candidate_weight", "Percentage of keys that the candidate answers.")
         self.partitions = gauge("assigned_partitions", "Partitions that this slot owns.")
         self.lag = gauge("lag_records", "Records in the owned partitions that are not consumed yet.")

@@ -1,10 +1,10 @@
 """A model that a host has loaded, verified and warmed, and the way to a fresh host of it."""
 
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from rollcast_predictor.host_process import HostProcess
-from rollcast_predictor.orders import Order
+from rollcast_predictor.host_process import HostDied, HostProcess
+from rollcast_predictor.pinned import Pinned
 from rollcast_predictor.wire import Loaded, LoadModel
 
 __all__ = ["ServedModel", "start_host"]
@@ -20,25 +20,59 @@ def start_host(request: LoadModel, *, memory_bytes: int | None, deadline_seconds
         raise
 
 
-@dataclass(slots=True)
 class ServedModel:
-    order: Order
-    sha256: str
-    request: Callable[[], LoadModel]
-    """Verifies the file again, and fetches it again if the cache has lost it. Raises ArtifactError, StoreProblem
-    or CacheProblem."""
+    """`request` verifies the file again, and fetches it again if the cache has lost it: it raises ArtifactError,
+    StoreProblem or CacheProblem.
+    """
 
-    host: HostProcess
-    memory_bytes: int | None
-    load_deadline_seconds: float
+    def __init__(
+        self,
+        pinned: Pinned,
+        host: HostProcess,
+        request: Callable[[], LoadModel],
+        *,
+        memory_bytes: int | None,
+        load_deadline_seconds: float,
+    ) -> None:
+        self.pinned = pinned
+        self.host = host
+        self._request = request
+        self._memory_bytes = memory_bytes
+        self._load_deadline_seconds = load_deadline_seconds
+        self._lock = threading.Lock()
+        self._is_closed = False
 
     @property
     def name(self) -> str:
-        return self.order.name
+        return self.pinned.name
+
+    @property
+    def version(self) -> str:
+        return self.pinned.version
+
+    @property
+    def sha256(self) -> str:
+        return self.pinned.sha256
+
+    @property
+    def is_closed(self) -> bool:
+        return self._is_closed
 
     def replace_host(self) -> None:
-        """After a death or a timeout. Raises as `request` and `start_host` do."""
+        """After a death or a timeout. Raises as `request` and `start_host` do, and HostDied once this is closed."""
         self.host.kill()
-        self.host, _ = start_host(
-            self.request(), memory_bytes=self.memory_bytes, deadline_seconds=self.load_deadline_seconds
+        host, _ = start_host(
+            self._request(), memory_bytes=self._memory_bytes, deadline_seconds=self._load_deadline_seconds
         )
+        with self._lock:
+            if not self._is_closed:
+                self.host = host
+                return
+        host.kill()
+        raise HostDied(f"{self.name} is not needed any longer")
+
+    def close(self) -> None:
+        """No host of it is left, not even one that is just being started."""
+        with self._lock:
+            self._is_closed = True
+        self.host.close()

@@ -51,6 +51,12 @@ class PredictorSettings(Settings):
     batch_deadline_seconds: float = Field(default=5.0, gt=0)
     """How long a host may take over a batch before it is killed."""
 
+    candidate_deadline_seconds: float = Field(default=1.0, gt=0)
+    """How long a candidate's answer is waited for once stable's is there; then stable answers for it, too."""
+
+    shadow_predictions: bool = True
+    """Whether what a candidate says in shadow is written to its topic."""
+
     load_deadline_seconds: float = Field(default=300.0, gt=0)
     """How long a host may take to load, verify and warm a model."""
 

@@ -3,6 +3,7 @@
 The streamer speaks, the host answers, never both at once; so neither can block the other while writing.
 """
 
+import select
 import socket
 import struct
 import time
@@ -58,12 +59,8 @@ class Scored(msgspec.Struct, frozen=True):
     sequence: int
     results: list[bytes]
     errors: list[tuple[int, str, str]]
-
-    def split(self, at: int) -> "tuple[Scored, Scored]":
-        """As `Batch.split`."""
-        before = [error for error in self.errors if error[0] < at]
-        after = [(row - at, reason, message) for row, reason, message in self.errors if row >= at]
-        return Scored(self.sequence, self.results[:at], before), Scored(self.sequence, self.results[at:], after)
+    seconds: float = 0.0
+    """What scoring took the host."""
 
 
 class ChannelClosed(Exception):  # it says what happened
@@ -121,6 +118,15 @@ class Channel:
                 raise ChannelClosed
             filled += received
         return buffer
+
+    def readable(self) -> bool:
+        """Whether `receive` would have something to read, the other side's end included."""
+        poll = select.poll()
+        try:
+            poll.register(self._connection, select.POLLIN)
+        except ValueError:  # our own end is closed: reading says so
+            return True
+        return bool(poll.poll(0))
 
     def close(self) -> None:
         self._connection.close()
