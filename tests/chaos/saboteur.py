@@ -18,8 +18,8 @@ from confluent_kafka import TopicPartition
 from rollcast_predictor import supervisor
 from rollcast_predictor.batch import Batch
 from rollcast_predictor.committing import BatchAborted, TransactionalCommitter
+from rollcast_predictor.lineup import Lineup
 from rollcast_predictor.outputs import OutputMaker
-from rollcast_predictor.served_model import ServedModel
 from rollcast_predictor.streamer import Streamer
 
 __all__ = ["BUGS", "MARK_VARIABLE", "PROVOCATIONS"]
@@ -36,7 +36,7 @@ _commit = TransactionalCommitter.commit
 _owned_go_back = Streamer._owned_go_back
 _next_offsets = Batch.next_offsets
 _outputs = OutputMaker.outputs
-_serve = Streamer._serve
+_take_up = Streamer._take_up
 
 
 def _nothing() -> None: ...
@@ -131,11 +131,11 @@ def _patched_outputs(change: Callable[[list[Any]], list[Any]]) -> None:
 
 
 def _results_swapped() -> None:
-    def outputs(self: OutputMaker, batch: Batch, scored: Any, **options: Any) -> list[Any]:
-        results = list(scored.results)
+    def outputs(self: OutputMaker, batch: Batch, answers: Any, **options: Any) -> list[Any]:
+        results = list(answers.results)
         if all(results[:2]):  # a row that failed has none, and would make both of them unreadable
             results[:2] = reversed(results[:2])
-        return _outputs(self, batch, type(scored)(scored.sequence, results, scored.errors), **options)
+        return _outputs(self, batch, replace(answers, results=results), **options)
 
     OutputMaker.outputs = outputs  # type: ignore[method-assign]  # what a saboteur does
 
@@ -149,11 +149,12 @@ def _row_answered_twice() -> None:
 
 
 def _patched_maker(**wrong: str) -> None:
-    def serve(self: Streamer, model: ServedModel) -> None:
-        _serve(self, model)
-        self._maker = replace(self._maker, **wrong)  # type: ignore[arg-type]  # fields of type str only
+    def take_up(self: Streamer, lineup: Lineup) -> None:
+        _take_up(self, lineup)
+        voice = replace(self._maker.stable, **wrong)  # type: ignore[arg-type]  # fields of type str only
+        self._maker = replace(self._maker, stable=voice)
 
-    Streamer._serve = serve  # type: ignore[method-assign]  # what a saboteur does
+    Streamer._take_up = take_up  # type: ignore[method-assign]  # what a saboteur does
 
 
 PROVOCATIONS: Mapping[str, Patch] = {"quiet": _nothing, "abort": _abort_every_fifth, "die": _die_once}

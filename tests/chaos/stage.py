@@ -11,7 +11,7 @@ from tests.chaos.slots import KeptSlot
 from tests.env.predictor import MODEL, World
 
 from rollcast_cli.local.processes import wait_until
-from rollcast_common.contracts import ModelTrained
+from rollcast_common.contracts import ModelTrained, ServedVersion
 
 __all__ = ["Stage"]
 
@@ -45,6 +45,7 @@ class Stage:
         """The uri of each model that is in the store."""
         self._digests = list(slopes)
         self._bad_ones = 0
+        self._serving: ServedVersion | None = None
         self.slots: dict[int, KeptSlot] = {}
         self.client = Client(
             world.kafka, world.names, self.folder / "client.jsonl", seed=seed, slopes=slopes, per_second=per_second
@@ -74,10 +75,12 @@ class Stage:
         version, digest = f"v{number + 1}", self._digests[number]
         self._writer.write([Announced(version=version, sha256=digest, time=time.monotonic())])
         uri = self._uploaded[number]
-        self.world.announce(ModelTrained(model=MODEL, version=version, uri=uri, format="pickle", sha256=digest))
+        self._serving = self.world.announce(
+            ModelTrained(model=MODEL, version=version, uri=uri, format="pickle", sha256=digest)
+        )
 
     def announce_bad(self, *, wrong_digest: bool) -> None:
-        """A model that nobody may serve, so the history knows nothing of it."""
+        """A candidate that nobody may serve, so the history knows nothing of it."""
         self._bad_ones += 1
         name = f"bad-{self._bad_ones}"
         path = self.world.folder / f"{name}.pkl"
@@ -86,8 +89,10 @@ class Stage:
         else:
             path.write_bytes(self._files[0].read_bytes()[:-20])
         ref = self.world.store.put_once(f"models/{name}.pkl", path)
-        digest = hashlib.sha256(name.encode()).hexdigest() if wrong_digest else ref.sha256
-        self.world.announce(ModelTrained(model=MODEL, version=name, uri=ref.uri, format="pickle", sha256=digest))
+        digest = hashlib.sha256(name.encode() if wrong_digest else path.read_bytes()).hexdigest()
+        bad = ServedVersion(version=name, uri=ref.uri, format="pickle", sha256=digest)
+        assert self._serving is not None
+        self.world.assign(self._serving, bad, weight=50.0)
 
     # Slots.
 

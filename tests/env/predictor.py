@@ -22,10 +22,20 @@ from sklearn.linear_model import LinearRegression
 
 from rollcast_cli.local.ports import free_ports
 from rollcast_cli.local.processes import Child, start, wait_until
-from rollcast_common.artifacts import ArtifactRef, ArtifactStore, S3Params
-from rollcast_common.contracts import ModelTrained, Prediction, decode_prediction
+from rollcast_common.artifacts import ArtifactRef, ArtifactStore, S3Params, parse_uri
+from rollcast_common.contracts import (
+    Assignment,
+    ModelTrained,
+    Prediction,
+    PredictorStatus,
+    ServedVersion,
+    decode_prediction,
+    parse_model_trained,
+)
+from rollcast_common.contracts.assignment import encode_assignment, salt_of
 from rollcast_common.contracts.dead_letter import DeadLetter, parse_dead_letter
-from rollcast_common.contracts.model_trained import encode_model_trained
+from rollcast_common.contracts.predictor_status import decode_predictor_status
+from rollcast_common.errors import ArtifactNotFound, StoreProblem
 from rollcast_common.identity import ModelIdentity
 from rollcast_common.kafka import ErrorWatch, KafkaParams, TopicNames, make_consumer, make_producer
 from rollcast_common.models.files import save_model
@@ -219,6 +229,7 @@ class World:
         # Tests share a broker, and a group is the broker's: the topics' prefix sets them apart.
         self.group = f"{names.prefix}{self.identity.consumer_group}"
         self._slots: list[Slot] = []
+        self.generation = 0
 
     # What there is to serve.
 
@@ -228,23 +239,81 @@ class World:
         save_model(model, path)
         return self.store.put_once(f"models/{name}.skops", path)
 
-    def announce(self, event: ModelTrained | bytes | str, key: bytes | None = MODEL.encode()) -> None:
-        """One record on topic train: an event, or anything at all."""
-        if isinstance(event, ModelTrained):
-            event = encode_model_trained(event)
-        watch = ErrorWatch(self.kafka.broker.servers)
-        producer = make_producer(self.kafka, watch, client_id="test-announcer")
-        producer.produce(self.names.full("train"), event, key)
+    def served(self, event: ModelTrained | str) -> ServedVersion:
+        """An announced version, pinned as whoever assigns it would pin it; what is not in the store as zeros."""
+        if isinstance(event, str):
+            event = parse_model_trained(None, event.encode(), default_model=MODEL)
+        place = parse_uri(event.uri, self.s3.bucket)
+        sha256, version_id = event.sha256, event.version_id
+        if sha256 is None:
+            try:
+                ref = self.store.fetch(place, self.folder / "resolved")
+            except (ArtifactNotFound, StoreProblem):
+                sha256 = "0" * 64
+            else:
+                sha256, version_id = ref.sha256, ref.version_id
+        assert sha256 is not None
+        return ServedVersion(
+            version=event.version,
+            uri=place.uri,
+            format=event.format,
+            sha256=sha256,
+            version_id=version_id,
+            card_uri=event.card_uri,
+            card_sha256=event.card_sha256,
+        )
+
+    def assign(
+        self,
+        stable: ServedVersion,
+        candidate: ServedVersion | None = None,
+        *,
+        model: str = MODEL,
+        **changes: Any,
+    ) -> Assignment:
+        """The next generation, on topic assignments."""
+        self.generation += 1
+        if candidate is not None:
+            changes = {"salt": salt_of(candidate.sha256), "rollout": self.generation, **changes}
+        assignment = Assignment(model=model, generation=self.generation, stable=stable, candidate=candidate, **changes)
+        self.put_assignment(encode_assignment(assignment), model=model)
+        return assignment
+
+    def put_assignment(self, value: bytes | None, *, model: str = MODEL) -> None:
+        """Anything at all under the model's key; None is its end."""
+        producer = make_producer(self.kafka, ErrorWatch(self.kafka.broker.servers), client_id="test-assigner")
+        key = str(ModelIdentity(self.identity.installation, self.identity.namespace, model))
+        producer.produce(self.names.full("assignments"), value, key)
         assert producer.flush(30) == 0
 
-    def publish(self, version: str, slope: float) -> ModelTrained:
-        """A good model, uploaded and announced."""
-        ref = self.upload(line_of(slope), version)
-        event = ModelTrained(
-            model=MODEL, version=version, uri=ref.uri, format="skops", sha256=ref.sha256, version_id=ref.version_id
-        )
-        self.announce(event)
-        return event
+    def announce(self, event: ModelTrained | str) -> ServedVersion:
+        """An event, or a bare path: it is to be stable at once."""
+        version = self.served(event)
+        self.assign(version, model=event.model if isinstance(event, ModelTrained) else MODEL)
+        return version
+
+    def put_model(self, version: str, slope: float) -> ServedVersion:
+        """A good model, uploaded, and assigned to nobody."""
+        return self.served(self.upload(line_of(slope), version).uri)
+
+    def publish(self, version: str, slope: float) -> ServedVersion:
+        """A good model, uploaded, and stable at once."""
+        served = self.put_model(version, slope)
+        self.assign(served)
+        return served
+
+    def announce_trained(self) -> ServedVersion:
+        """What was announced last on topic train."""
+        last = self._all_of(self.names.full("train"))[-1]
+        return self.announce(parse_model_trained(last.key(), last.value(), default_model=MODEL))
+
+    def status(self, ordinal: int = 0) -> PredictorStatus | None:
+        """The last one of a slot."""
+        key = f"{self.identity}/{ordinal}".encode()
+        values = [
+            message.value() for message in self._all_of(self.names.full("predictor_status")) if message.key() == key
+        ]
+        return decode_predictor_status(values[-1]) if values and values[-1] is not None else None
 
     # Who serves it.
 

@@ -89,7 +89,7 @@ def announced_with_card(
 
 
 def train(world: World, config: Path, version: str, *arguments: str) -> Path:
-    """`rollcast-trainer fit`, published into the world; the answer is the folder with its own model and card."""
+    """`rollcast-trainer fit`, published and stable at once; the answer is the folder with its own model and card."""
     output = world.folder / "trained"
     subprocess.run(
         [str(_TRAINER), "fit", "--config", str(config), "--version", version, "--output", str(output), *arguments],
@@ -98,6 +98,7 @@ def train(world: World, config: Path, version: str, *arguments: str) -> Path:
         check=True,
         timeout=_TRAIN_SECONDS,
     )
+    world.announce_trained()
     return output
 
 

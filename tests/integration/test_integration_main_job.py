@@ -96,7 +96,7 @@ def test_what_was_trained_is_what_answers(world: World, rows: list[bytes]) -> No
         assert prediction.prediction_id == f"test/default/{_MODEL}:{prediction.request_id}"
         assert 0 < prediction.request_time <= prediction.prediction_time
     wait_for_metrics(slot, answers)
-    assert slot.metric("model_info") == {f'model="{_MODEL}",sha256="{offline.sha256}",version="v1"': 1}
+    assert slot.metric("model_info") == {f'model="{_MODEL}",sha256="{offline.sha256}",track="stable",version="v1"': 1}
     health = slot.health()
     assert (health["version"], health["sha256"], health["problem"]) == ("v1", offline.sha256, None)
 

@@ -109,7 +109,7 @@ def test_a_wrong_password_is_told_at_once_and_never_repeated(
 
 def test_a_slot_without_a_model_waits_and_ends_when_it_is_asked_to(world: World) -> None:
     slot = world.start()
-    slot.wait(lambda: slot.events("waiting for a model to be announced on topic train"), "it says what it waits for")
+    slot.wait(lambda: slot.events("waiting for a model to be assigned"), "it says what it waits for")
     health = slot.health()
     assert (health["alive"], health["ready"], health["version"]) == (True, False, None)
     assert slot.terminate() == 0

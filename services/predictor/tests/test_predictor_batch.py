@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollcast_common.contracts import DeadLetterReason
+from rollcast_predictor.answers import Answers
 from rollcast_predictor.batch import Batch, first_offsets
-from rollcast_predictor.wire import Scored
 
 LIMIT = 10
 
@@ -74,7 +74,7 @@ def test_scores_are_split_as_their_batch_is(results: list[bytes], data: st.DataO
     rows = st.integers(0, max(0, len(results) - 1))
     errors = [(row, "model-error", str(row)) for row in sorted(data.draw(st.sets(rows)))] if results else []
     at = data.draw(st.integers(0, len(results)))
-    first, rest = Scored(7, results, errors).split(at)
+    first, rest = Answers(results, errors).split(at)
     assert first.results + rest.results == results
     assert first.errors + [(row + at, reason, text) for row, reason, text in rest.errors] == errors
 

@@ -1,9 +1,8 @@
-"""The loader with orders from memory, a real S3 and real hosts: what it serves, refuses, and tries again."""
+"""The loader with assignments from memory, a real S3 and real hosts: what it serves, refuses, and tries again."""
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ from sklearn.linear_model import LinearRegression
 from tests.env.s3 import S3
 
 from rollcast_common.artifacts import ArtifactRef, ArtifactStore
-from rollcast_common.errors import ConfigError, DigestMismatch
+from rollcast_common.contracts import Assignment, ServedVersion
+from rollcast_common.errors import ConfigError
 from rollcast_common.models.card import (
     DataFacts,
     Feature,
@@ -27,11 +27,12 @@ from rollcast_common.models.card import (
     encode_card,
 )
 from rollcast_common.models.files import save_model
-from rollcast_common.signing import SignatureChecker, Signer
+from rollcast_common.signing import Signer
+from rollcast_predictor.host_process import HostDied
+from rollcast_predictor.lineup import Lineup
 from rollcast_predictor.metrics import PredictorMetrics
 from rollcast_predictor.model_cache import ModelCache
 from rollcast_predictor.model_loader import ModelLoader
-from rollcast_predictor.orders import Order
 from rollcast_predictor.served_model import ServedModel
 from rollcast_predictor.settings import PredictorSettings
 from rollcast_predictor.wire import ScoreBatch
@@ -40,22 +41,29 @@ SECONDS = 40.0
 
 
 class Told:
-    """Orders from memory."""
+    """Assignments from memory."""
 
     def __init__(self) -> None:
-        self._orders: list[Order] = []
+        self._assignment: Assignment | None = None
         self._changed = threading.Event()
+        self.generation = 0
 
-    def add(self, *orders: Order) -> None:
-        self._orders += orders
+    def assign(self, stable: ServedVersion, candidate: ServedVersion | None = None, **changes: Any) -> Assignment:
+        self.generation += 1
+        self._assignment = Assignment(
+            model="wine", generation=self.generation, stable=stable, candidate=candidate, **changes
+        )
         self._changed.set()
+        return self._assignment
 
-    def newer_than(self, generation: int) -> list[Order]:
-        self._changed.clear()
-        return [order for order in reversed(self._orders) if order.generation > generation]
+    def current(self) -> Assignment | None:
+        return self._assignment
 
     def wait(self, timeout_seconds: float) -> bool:
-        return self._changed.wait(timeout_seconds)
+        if self._changed.wait(timeout_seconds):
+            self._changed.clear()
+            return True
+        return False
 
 
 class Bench:
@@ -64,12 +72,20 @@ class Bench:
     def __init__(self, store: ArtifactStore, folder: Path) -> None:
         self._store = store
         self._folder = folder
-        self.orders = Told()
+        self.told = Told()
         self.metrics = PredictorMetrics(CollectorRegistry())
         self.settings = PredictorSettings(model="wine", cache_dir=folder / "cache")
         self.cache = ModelCache(self.settings.cache_dir, store, keep=self.settings.cache_models)
-        self.loader = ModelLoader(self.orders, self.cache, self.settings, self.metrics)
-        self.taken: list[ServedModel] = []
+        self.make_loader()
+
+    def make_loader(self, *, cache: ModelCache | None = None, **settings: Any) -> None:
+        changed = self.settings.model_copy(update=settings)
+        self.loader = ModelLoader(self.told, cache or self.cache, changed, self.metrics, bucket=self._store.bucket)
+
+    def cut_off(self) -> ModelCache:
+        """The same folder, and no way to S3."""
+        gone = self._store._params.model_copy(update={"endpoint_url": "http://127.0.0.1:9"})
+        return ModelCache(self.settings.cache_dir, ArtifactStore(gone, attempts=1), keep=5)
 
     def upload(self, name: str, slope: float) -> ArtifactRef:
         path = self._folder / "model.skops"
@@ -92,11 +108,22 @@ class Bench:
         path.write_bytes(encode_card(card_of(model.sha256)))
         return self._store.put_once(f"models/{name}.card.json", path)
 
-    def order(self, generation: int, artifact: ArtifactRef) -> Order:
-        return Order(generation, "wine", f"v{generation}", artifact, "skops")
+    def served(self, version: str, artifact: ArtifactRef, **more: Any) -> ServedVersion:
+        assert artifact.sha256 is not None
+        return ServedVersion(
+            version=version,
+            uri=artifact.uri,
+            format="skops",
+            sha256=artifact.sha256,
+            version_id=artifact.version_id,
+            **more,
+        )
 
-    def missing(self, generation: int) -> Order:
-        return self.order(generation, ArtifactRef(self._store.bucket, f"models/none-{generation}.skops"))
+    def model(self, version: str, slope: float) -> ServedVersion:
+        return self.served(version, self.upload(version, slope))
+
+    def missing(self, version: str) -> ServedVersion:
+        return self.served(version, ArtifactRef(self._store.bucket, f"models/none-{version}.skops", "0" * 64))
 
     def wait(self, condition: Callable[[], Any], what: str) -> Any:
         deadline = time.monotonic() + SECONDS
@@ -106,10 +133,12 @@ class Bench:
             time.sleep(0.02)
         return answer
 
+    def lineup(self) -> Lineup:
+        lineup: Lineup = self.wait(self.loader.take_lineup, "there is another line-up")
+        return lineup
+
     def next_model(self) -> ServedModel:
-        model: ServedModel = self.wait(self.loader.take_ready, "a model is ready")
-        self.taken.append(model)
-        return model
+        return self.lineup().stable
 
     def problem(self, text: str) -> str:
         found: str = self.wait(lambda: text in (self.loader.last_problem or "") and self.loader.last_problem, text)
@@ -143,11 +172,8 @@ def store(moto_s3: S3) -> ArtifactStore:
 
 
 @pytest.fixture
-def bench(store: ArtifactStore, tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(store, tmp_path)
-    yield made
-    for model in made.taken:
-        model.host.kill()
+def bench(store: ArtifactStore, tmp_path: Path) -> Bench:
+    return Bench(store, tmp_path)
 
 
 def said(model: ServedModel, x: float) -> float:
@@ -155,81 +181,136 @@ def said(model: ServedModel, x: float) -> float:
     return float(model.host.receive(1, deadline_seconds=SECONDS).results[0])
 
 
-def test_of_several_models_the_newest_is_served_and_the_others_are_not_even_loaded(bench: Bench) -> None:
-    first, second = bench.upload("v1", 2), bench.upload("v2", 3)
-    bench.orders.add(bench.order(1, first), bench.order(2, second))
+def test_what_is_assigned_is_served(bench: Bench) -> None:
+    assignment = bench.told.assign(bench.model("v1", 2))
     with bench.loader:
-        model = bench.next_model()
-        assert (model.order.version, model.sha256) == ("v2", second.sha256)
-        assert said(model, 5) == pytest.approx(15)
-        bench.wait(lambda: bench.loader.idle, "it is done")
-    assert [path.name for path in bench.settings.cache_dir.iterdir()] == [second.sha256]
+        lineup = bench.lineup()
+        assert (lineup.assignment, lineup.candidate) == (assignment, None)
+        assert (lineup.stable.version, lineup.stable.sha256) == ("v1", assignment.stable.sha256)
+        assert said(lineup.stable, 5) == pytest.approx(10)
+        assert bench.loader.take_lineup() is None
+        report = bench.loader.report(assignment.stable)
+        assert report is not None
+        assert (report.state, report.version) == ("ready", "v1")
 
 
-def test_at_the_start_an_older_model_is_better_than_none(bench: Bench) -> None:
-    bench.orders.add(bench.order(1, bench.upload("v1", 2)), bench.missing(2))
-    with bench.loader:
-        assert bench.next_model().order.version == "v1"
-        assert bench.metrics.models_refused._value.get() == 1
-
-
-def test_a_refused_newest_is_told_once_and_what_serves_goes_on(bench: Bench) -> None:
-    bench.orders.add(bench.order(1, bench.upload("v1", 2)))
+def test_a_candidate_comes_into_the_line_up_when_it_is_ready_and_stable_plays_on(bench: Bench) -> None:
+    stable, candidate = bench.model("v1", 2), bench.model("v2", 3)
+    bench.told.assign(stable)
     with bench.loader:
         serving = bench.next_model()
-        bench.orders.add(bench.missing(2))
+        bench.told.assign(stable, candidate, weight=5.0, salt="0" * 16)
+        first = bench.lineup()
+        # At once, without waiting for anybody: an abort would come the same way.
+        assert (first.assignment.generation, first.stable, first.candidate) == (2, serving, None)
+        both = bench.lineup()
+        assert both.stable is serving
+        assert both.candidate is not None
+        assert said(both.candidate, 5) == pytest.approx(15)
+        # Promoted, it is the same host, and the old one ends.
+        bench.told.assign(candidate)
+        promoted = bench.lineup()
+        assert (promoted.stable, promoted.candidate) == (both.candidate, None)
+        bench.wait(lambda: not serving.host.is_running, "the old host has ended")
+        assert promoted.stable.host.is_running
+    assert not promoted.stable.host.is_running
+
+
+def test_a_candidate_that_is_taken_back_ends(bench: Bench) -> None:
+    stable, candidate = bench.model("v1", 2), bench.model("v2", 3)
+    bench.told.assign(stable, candidate, shadow=True)
+    with bench.loader:
+        lineup = bench.wait(lambda: (made := bench.loader.take_lineup()) and made.candidate and made, "both play")
+        bench.told.assign(stable)
+        assert bench.lineup().candidate is None
+        bench.wait(lambda: not lineup.candidate.host.is_running, "the candidate's host has ended")
+        assert lineup.stable.host.is_running
+
+
+def test_a_refused_candidate_is_told_once_and_again_in_the_next_rollout(bench: Bench) -> None:
+    stable, missing = bench.model("v1", 2), bench.missing("v2")
+    bench.told.assign(stable)
+    with bench.loader:
+        bench.next_model()
+        bench.told.assign(stable, missing, shadow=True, rollout=2)
         assert "wine@v2: " in bench.problem("no such object; was it uploaded?")
-        assert bench.loader.take_ready() is None
-        assert said(serving, 5) == pytest.approx(10)
-        # The next good one is taken, and with it the problem is over.
-        bench.orders.add(bench.order(3, bench.upload("v3", 4)))
-        assert bench.next_model().order.version == "v3"
+        bench.wait(lambda: bench.metrics.models_refused._value.get() == 1, "it is refused")
+        report = bench.loader.report(missing)
+        assert report is not None
+        assert (report.state, report.reason) == ("refused", "ArtifactNotFound")
+        assert bench.lineup().candidate is None
+        bench.told.assign(stable, missing, weight=5.0, salt="0" * 16, rollout=2)
+        bench.told.assign(stable, missing, shadow=True, rollout=4)
+        bench.wait(lambda: bench.metrics.models_refused._value.get() == 2, "it is refused once more")
+
+
+def test_a_refused_stable_leaves_the_one_before_it_serving(bench: Bench) -> None:
+    bench.told.assign(bench.model("v1", 2))
+    with bench.loader:
+        serving = bench.next_model()
+        bench.told.assign(bench.missing("v2"))
+        bench.problem("no such object")
+        lineup = bench.lineup()
+        assert (lineup.assignment.generation, lineup.stable) == (2, serving)
+        bench.told.assign(bench.model("v3", 4))
+        bench.wait(lambda: (made := bench.loader.take_lineup()) and made.stable.version == "v3", "v3 serves")
         assert bench.loader.last_problem is None
-        assert bench.metrics.models_refused._value.get() == 1
 
 
-def test_what_is_only_unreachable_now_is_not_refused(bench: Bench, moto_s3: S3) -> None:
-    gone = moto_s3.params().model_copy(update={"endpoint_url": "http://127.0.0.1:9"})
-    cut_off = ModelCache(bench.settings.cache_dir, ArtifactStore(gone, attempts=1), keep=5)
-    bench.loader = ModelLoader(bench.orders, cut_off, bench.settings, bench.metrics)
-    bench.orders.add(bench.missing(2))
+def test_what_is_only_unreachable_now_is_not_refused(bench: Bench) -> None:
+    bench.make_loader(cache=bench.cut_off())
+    missing = bench.missing("v2")
+    bench.told.assign(missing)
     with bench.loader:
         bench.problem("not reachable; is S3 running")
         assert bench.metrics.models_refused._value.get() == 0
-        assert not bench.loader.idle
+        report = bench.loader.report(missing)
+        assert report is not None
+        assert report.state == "failed"
 
 
 def test_what_is_tried_again_does_not_hold_up_what_is_newer(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rollcast_predictor.model_loader._FIRST_RETRY_SECONDS", 600.0)
     monkeypatch.setattr("rollcast_predictor.model_loader._LONGEST_RETRY_SECONDS", 600.0)
-    bench.orders.add(bench.order(1, bench.upload("v1", 2)))
+    stable = bench.model("v1", 2)
+    bench.told.assign(stable)
     with bench.loader:
         bench.next_model()
-        second = bench.upload("v2", 3)
-        in_the_way = bench.settings.cache_dir / str(second.sha256)
+        second = bench.model("v2", 3)
+        in_the_way = bench.settings.cache_dir / second.sha256
         in_the_way.mkdir()
-        bench.orders.add(bench.order(2, second))
+        bench.told.assign(stable, second, shadow=True)
         bench.problem("cannot hold s3://")
-        bench.orders.add(bench.order(3, bench.upload("v3", 4)))
-        assert bench.next_model().order.version == "v3"
-
-
-def test_a_model_that_was_not_taken_ends_with_its_successor_and_with_the_loader(bench: Bench) -> None:
-    bench.orders.add(bench.order(1, bench.upload("v1", 2)))
-    with bench.loader:
-        first: ServedModel = bench.wait(lambda: bench.loader._ready, "the first is ready")
-        bench.orders.add(bench.order(2, bench.upload("v2", 3)))
-        second: ServedModel = bench.wait(
-            lambda: bench.loader._ready is not first and bench.loader._ready, "the second is ready"
+        bench.told.assign(stable, bench.model("v3", 4), shadow=True)
+        bench.wait(
+            lambda: (made := bench.loader.take_lineup()) and made.candidate and made.candidate.version == "v3", "v3"
         )
-        bench.wait(lambda: not first.host.is_running, "the first host has ended")
-        assert second.host.is_running
-    assert not second.host.is_running
+
+
+def test_when_nothing_is_assigned_any_longer_no_host_is_left(bench: Bench) -> None:
+    bench.told.assign(bench.model("v1", 2))
+    with bench.loader:
+        model = bench.next_model()
+        bench.told._assignment = None
+        assert bench.loader.take_lineup() is None
+        assert model.host.is_running  # the stream may still need it
+        bench.loader.end_lineup()
+        bench.wait(lambda: not model.host.is_running, "its host has ended")
+
+
+def test_a_host_that_is_replaced_while_it_is_closed_does_not_stay(bench: Bench) -> None:
+    bench.told.assign(bench.model("v1", 2))
+    with bench.loader:
+        model = bench.next_model()
+        model.close()
+        with pytest.raises(HostDied, match="not needed any longer"):
+            model.replace_host()
+        assert not model.host.is_running
 
 
 def test_a_lost_or_damaged_file_does_not_keep_a_host_from_being_replaced(bench: Bench) -> None:
     """Slots share a cache, and newer models push files out of it; what serves must outlive that."""
-    bench.orders.add(bench.order(1, bench.upload("v1", 2)))
+    bench.told.assign(bench.model("v1", 2))
     with bench.loader:
         model = bench.next_model()
         kept = bench.settings.cache_dir / model.sha256
@@ -241,42 +322,26 @@ def test_a_lost_or_damaged_file_does_not_keep_a_host_from_being_replaced(bench: 
             assert said(model, 5) == pytest.approx(10)
 
 
-def test_a_model_announced_without_a_digest_stays_the_one_that_was_loaded(bench: Bench, store: ArtifactStore) -> None:
-    """Somebody writes other bytes under the same name; a replaced host must not quietly serve them."""
-    ref = bench.upload("v1", 2)
-    bench.orders.add(bench.order(1, ArtifactRef(ref.bucket, ref.key)))
-    with bench.loader:
-        model = bench.next_model()
-        assert model.sha256 == ref.sha256
-        store._client.put_object(Bucket=ref.bucket, Key=ref.key, Body=b"others")
-        model.replace_host()
-        assert said(model, 5) == pytest.approx(10)
-        (bench.settings.cache_dir / model.sha256).unlink()
-        with pytest.raises(DigestMismatch, match="the bytes are not the announced ones"):
-            model.replace_host()
-
-
-def test_a_damaged_file_is_not_served_while_s3_is_away(bench: Bench, moto_s3: S3) -> None:
+def test_a_damaged_file_is_not_served_while_s3_is_away(bench: Bench) -> None:
     ref = bench.upload("v1", 2)
     bench.cache.get(ref).path.write_bytes(b"damaged")
-    gone = moto_s3.params().model_copy(update={"endpoint_url": "http://127.0.0.1:9"})
-    cut_off = ModelCache(bench.settings.cache_dir, ArtifactStore(gone, attempts=1), keep=5)
-    bench.loader = ModelLoader(bench.orders, cut_off, bench.settings, bench.metrics)
-    bench.orders.add(bench.order(1, ref))
+    bench.make_loader(cache=bench.cut_off())
+    bench.told.assign(bench.served("v1", ref))
     with bench.loader:
         bench.problem("not reachable; is S3 running")
-        assert bench.loader.take_ready() is None
+        assert bench.loader.take_lineup() is None
 
 
-def test_a_card_about_another_file_is_refused_by_both_digests(bench: Bench, store: ArtifactStore) -> None:
-    """Also where the announcement names both files: a writer of one cannot lend it the other's promises."""
+def test_a_card_about_another_file_is_refused_by_both_digests(bench: Bench) -> None:
+    """Also where the assignment names both files: a writer of one cannot lend it the other's promises."""
     model, other = bench.upload("v1", 2), bench.upload("v2", 3)
-    bench.orders.add(replace(bench.order(1, model), card=bench.upload_card("v2", other)))
+    card = bench.upload_card("v2", other)
+    bench.told.assign(bench.served("v1", model, card_uri=card.uri, card_sha256=card.sha256))
     with bench.loader:
         problem = bench.problem("the card beside it is about another file")
         assert f"sha256 is {model.sha256}, expected {other.sha256}" in problem
         assert "DigestMismatch" in problem
-        bench.orders.add(replace(bench.order(2, other), card=ArtifactRef(store.bucket, "models/v2.card.json")))
+        bench.told.assign(bench.served("v2", other, card_uri="models/v2.card.json"))
         assert said(bench.next_model(), 5) == pytest.approx(15)
 
 
@@ -284,17 +349,15 @@ def test_a_model_that_cannot_even_be_asked_is_refused_and_not_tried_forever(benc
     broken = LinearRegression()
     broken.n_features_in_ = "many"
     save_model(broken, tmp_path / "broken.skops")
-    ref = bench.put("broken", tmp_path / "broken.skops")
-    bench.orders.add(bench.order(1, ref))
+    bench.told.assign(bench.served("v1", bench.put("broken", tmp_path / "broken.skops")))
     with bench.loader:
         bench.problem("UnusableModel: LinearRegression cannot be asked what it is: ValueError")
         bench.wait(lambda: bench.metrics.models_refused._value.get() == 1, "it is refused for good")
 
 
 def test_a_file_that_unpacks_to_more_than_was_allowed_is_refused(bench: Bench) -> None:
-    settings = bench.settings.model_copy(update={"max_model_bytes": 100})
-    bench.loader = ModelLoader(bench.orders, bench.cache, settings, bench.metrics)
-    bench.orders.add(bench.order(1, bench.upload("v1", 2)))
+    bench.make_loader(max_model_bytes=100)
+    bench.told.assign(bench.model("v1", 2))
     with bench.loader:
         assert "UntrustedArtifact" in bench.problem("at most 100 are expected here")
 
@@ -318,8 +381,7 @@ def key(tmp_path: Path) -> Path:
 class TestSignatures:
     @pytest.fixture
     def signing(self, bench: Bench, key: Path) -> Bench:
-        settings = bench.settings.model_copy(update={"verify_key": key.with_suffix(".pub")})
-        bench.loader = ModelLoader(bench.orders, bench.cache, settings, bench.metrics)
+        bench.make_loader(verify_key=key.with_suffix(".pub"))
         return bench
 
     @pytest.fixture
@@ -331,31 +393,34 @@ class TestSignatures:
 
         monkeypatch.setattr("rollcast_predictor.model_loader.start_host", start)
 
-    def test_a_signed_model_is_served_and_needs_no_s3_after_a_restart(
-        self, signing: Bench, key: Path, moto_s3: S3
-    ) -> None:
+    def test_a_signed_model_is_served_and_needs_no_s3_after_a_restart(self, signing: Bench, key: Path) -> None:
         model = signing.upload("v1", 2)
-        order = replace(signing.order(1, model), signature=signing.upload_signature("v1", key))
-        signing.orders.add(order)
-        with signing.loader:
-            assert said(signing.next_model(), 5) == pytest.approx(10)
-        gone = moto_s3.params().model_copy(update={"endpoint_url": "http://127.0.0.1:9"})
-        cut_off = ModelCache(signing.settings.cache_dir, ArtifactStore(gone, attempts=1), keep=5)
-        checker = SignatureChecker(key.with_suffix(".pub"))
-        ModelLoader(signing.orders, cut_off, signing.settings, signing.metrics)._check_signature(
-            checker, order, cut_off.get(model)
+        card, signature = signing.upload_card("v1", model), signing.upload_signature("v1", key)
+        signing.told.assign(
+            signing.served(
+                "v1",
+                model,
+                card_uri=card.uri,
+                card_sha256=card.sha256,
+                signature_uri=signature.uri,
+                signature_sha256=signature.sha256,
+            )
         )
+        for cache in (signing.cache, signing.cut_off()):
+            signing.make_loader(cache=cache, verify_key=key.with_suffix(".pub"))
+            with signing.loader:
+                assert said(signing.next_model(), 5) == pytest.approx(10)
 
     def test_a_signature_beside_a_model_is_found_without_being_announced(self, signing: Bench, key: Path) -> None:
         model = signing.upload("v1", 2)
         signing.upload_signature("v1", key)
-        signing.orders.add(signing.order(1, ArtifactRef(model.bucket, model.key)))
+        signing.told.assign(signing.served("v1", model))
         with signing.loader:
             assert said(signing.next_model(), 5) == pytest.approx(10)
 
     @pytest.mark.usefixtures("no_host")
     def test_no_signature(self, signing: Bench) -> None:
-        signing.orders.add(signing.order(1, signing.upload("v1", 2)))
+        signing.told.assign(signing.model("v1", 2))
         with signing.loader:
             problem = signing.problem("no signature at s3://")
             assert "/models/v1.skops.sig, and this slot serves signed models only" in problem
@@ -365,7 +430,7 @@ class TestSignatures:
     def test_another_models_signature(self, signing: Bench, key: Path) -> None:
         signing.upload("v1", 2)
         other = signing.upload_signature("v1", key)
-        signing.orders.add(replace(signing.order(1, signing.upload("v2", 3)), signature=other))
+        signing.told.assign(signing.served("v2", signing.upload("v2", 3), signature_uri=other.uri))
         with signing.loader:
             signing.problem("the signature does not hold for ours.pub and this file (ValueError: Signature mismatch")
 
@@ -378,7 +443,8 @@ class TestSignatures:
             )
         )
         model = signing.upload("v1", 2)
-        signing.orders.add(replace(signing.order(1, model), signature=signing.upload_signature("v1", other)))
+        signature = signing.upload_signature("v1", other)
+        signing.told.assign(signing.served("v1", model, signature_uri=signature.uri))
         with signing.loader:
             signing.problem("the signature does not hold for ours.pub and this file (ValueError: Key mismatch")
 
@@ -386,22 +452,20 @@ class TestSignatures:
     def test_a_signature_that_is_not_the_announced_one(self, signing: Bench, key: Path, store: ArtifactStore) -> None:
         model, signature = signing.upload("v1", 2), signing.upload_signature("v1", key)
         store._client.put_object(Bucket=signature.bucket, Key=signature.key, Body=b"{}")
-        without_version = replace(signature, version_id=None)
-        signing.orders.add(replace(signing.order(1, model), signature=without_version))
+        signing.told.assign(signing.served("v1", model, signature_uri=signature.uri, signature_sha256=signature.sha256))
         with signing.loader:
             signing.problem("the bytes are not the announced ones")
 
     def test_a_key_that_is_none_ends_the_slot_at_its_start(self, bench: Bench, tmp_path: Path) -> None:
-        settings = bench.settings.model_copy(update={"verify_key": tmp_path / "none.pub"})
         with pytest.raises(ConfigError, match=r"verify key .*none\.pub cannot be used \(No such file"):
-            ModelLoader(bench.orders, bench.cache, settings, bench.metrics)
+            bench.make_loader(verify_key=tmp_path / "none.pub")
 
 
 def test_a_bug_in_the_loader_is_not_silence(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: int) -> list[Order]:
+    def broken() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(bench.orders, "newer_than", broken)
+    monkeypatch.setattr(bench.told, "current", broken)
     with bench.loader:
         deadline = time.monotonic() + SECONDS
         while bench.loader.failure is None:

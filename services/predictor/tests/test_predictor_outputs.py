@@ -8,16 +8,16 @@ from confluent_kafka import Message
 
 from rollcast_common.contracts import DeadLetterReason, decode_prediction
 from rollcast_common.contracts.dead_letter import parse_dead_letter
+from rollcast_predictor.answers import Answers, Origin
 from rollcast_predictor.batch import Batch
-from rollcast_predictor.outputs import Output, OutputMaker
-from rollcast_predictor.wire import Scored
+from rollcast_predictor.outputs import Output, OutputMaker, Voice
 
 NOW_MS = 1_700_000_000_500
 MAKER = OutputMaker(
     identity="local/default/wine",
     model="wine",
-    version="2022-08-19",
-    sha256="ab" * 32,
+    stable=Voice("2022-08-19", "ab" * 32),
+    candidate=Voice("2022-09-02", "cd" * 32, "candidate"),
     generation=3,
     app_messages="app_messages",
     dead_letters="dead_letters",
@@ -27,16 +27,16 @@ MAKER = OutputMaker(
 
 
 def outputs_for(
-    messages: list[Message], scored: Scored, maker: OutputMaker = MAKER, refused: dict[int, str] | None = None
+    messages: list[Message], answers: Answers, maker: OutputMaker = MAKER, refused: dict[int, str] | None = None
 ) -> list[Output]:
     batch = Batch.from_messages(1, messages, None, model="wine", max_request_bytes=10_000)
-    return maker.outputs(batch, scored, now_ms=NOW_MS, refused=refused)
+    return maker.outputs(batch, answers, now_ms=NOW_MS, refused=refused)
 
 
 def test_a_prediction_says_who_what_and_when(record: Any) -> None:
     headers = [("request-id", b"r-1"), ("reply-to", b"here"), ("odd", b"\xff")]
     message = record(b'{"x": 1, "y": "\xc3\xa9"}', partition=2, offset=41, key=b"k\xc3\xa9", headers=headers)
-    (output,) = outputs_for([message], Scored(1, [b"12.5"], []))
+    (output,) = outputs_for([message], Answers([b"12.5"], []))
     assert (output.topic, output.key, output.headers, output.reason) == ("app_messages", b"k\xc3\xa9", None, None)
     assert output.value is not None
     prediction = decode_prediction(output.value)
@@ -51,7 +51,7 @@ def test_a_prediction_says_who_what_and_when(record: Any) -> None:
 
 @pytest.mark.parametrize("headers", [None, [], [("other", b"1")], [("request-id", b"")]])
 def test_without_an_id_of_the_client_the_place_of_the_record_is_the_id(record: Any, headers: Any) -> None:
-    (output,) = outputs_for([record(partition=2, offset=41, headers=headers)], Scored(1, [b"1"], []))
+    (output,) = outputs_for([record(partition=2, offset=41, headers=headers)], Answers([b"1"], []))
     assert output.value is not None
     prediction = decode_prediction(output.value)
     assert prediction.request_id == "requests-2-41"
@@ -62,14 +62,14 @@ def test_without_an_id_of_the_client_the_place_of_the_record_is_the_id(record: A
     ("key", "text"), [(None, None), (b"", ""), (b"\xff\x00k", "\N{REPLACEMENT CHARACTER}\x00k"), (b"a b", "a b")]
 )
 def test_the_key_goes_out_byte_for_byte_and_is_readable_inside(record: Any, key: bytes | None, text: Any) -> None:
-    (output,) = outputs_for([record(key=key)], Scored(1, [b"1"], []))
+    (output,) = outputs_for([record(key=key)], Answers([b"1"], []))
     assert output.key == key
     assert output.value is not None
     assert decode_prediction(output.value).key == text
 
 
 def test_predictions_carry_features_only_where_that_is_wanted(record: Any) -> None:
-    (output,) = outputs_for([record()], Scored(1, [b"1"], []), replace(MAKER, include_features=False))
+    (output,) = outputs_for([record()], Answers([b"1"], []), replace(MAKER, include_features=False))
     assert output.value is not None
     assert bytes(decode_prediction(output.value).features) == b"null"
 
@@ -78,7 +78,7 @@ def test_predictions_carry_features_only_where_that_is_wanted(record: Any) -> No
 def test_each_reason_becomes_a_dead_letter_with_the_original(record: Any, reason: DeadLetterReason) -> None:
     original = [("request-id", b"r-1"), ("trace", b"\xff\x00"), ("trace", b"2")]
     message = record(b"\xffnot json", partition=3, offset=9, key=b"\xfe", headers=original)
-    (output,) = outputs_for([message], Scored(1, [b""], [(0, reason.value, "because\nof this")]))
+    (output,) = outputs_for([message], Answers([b""], [(0, reason.value, "because\nof this")]))
     assert (output.topic, output.key, output.value) == ("dead_letters", b"\xfe", b"\xffnot json")
     assert output.reason is reason
     assert output.headers is not None
@@ -92,7 +92,7 @@ def test_each_reason_becomes_a_dead_letter_with_the_original(record: Any, reason
 
 @pytest.mark.parametrize(("size", "is_cut"), [(1024, False), (1025, True)])
 def test_what_is_too_large_for_the_topic_is_cut_and_says_so(record: Any, size: int, *, is_cut: bool) -> None:
-    (output,) = outputs_for([record(b"x" * size)], Scored(1, [b""], [(0, "not-json", "no")]))
+    (output,) = outputs_for([record(b"x" * size)], Answers([b""], [(0, "not-json", "no")]))
     assert output.value == b"x" * 1024
     assert output.headers is not None
     letter = parse_dead_letter(output.headers)
@@ -101,7 +101,7 @@ def test_what_is_too_large_for_the_topic_is_cut_and_says_so(record: Any, size: i
 
 def test_an_empty_record_and_none_stay_what_they_were(record: Any) -> None:
     errors = [(0, "empty", "nothing"), (1, "empty", "nothing")]
-    outputs = outputs_for([record(b""), record(None, offset=1)], Scored(1, [b"", b""], errors))
+    outputs = outputs_for([record(b""), record(None, offset=1)], Answers([b"", b""], errors))
     assert [output.value for output in outputs] == [b"", None]
 
 
@@ -116,7 +116,7 @@ def test_every_record_of_ours_is_answered_once_and_in_order(record: Any) -> None
     ]
     # The model never saw rows 2 and 3: the host calls them empty.
     errors = [(1, "wrong-type", "no number"), (2, "empty", "empty"), (3, "empty", "empty")]
-    outputs = outputs_for(messages, Scored(1, [b"1", b"", b"", b"", b"5"], errors), refused={4: "too large"})
+    outputs = outputs_for(messages, Answers([b"1", b"", b"", b"", b"5"], errors), refused={4: "too large"})
     assert [(output.row, output.reason) for output in outputs] == [
         (0, None),
         (1, DeadLetterReason.WRONG_TYPE),
@@ -125,3 +125,28 @@ def test_every_record_of_ours_is_answered_once_and_in_order(record: Any) -> None
     ]
     assert outputs[3].headers is not None
     assert parse_dead_letter(outputs[3].headers).message == "Kafka refused the prediction: too large"
+
+
+def test_each_row_names_who_answered_it_and_whose_it_was(record: Any) -> None:
+    messages = [record(offset=row) for row in range(4)]
+    origins = {1: Origin.CANDIDATE, 2: Origin.FALLBACK, 3: Origin.FALLBACK}
+    answers = Answers([b"1", b"2", b"3", b""], [(3, "model-error", "both failed it")], origins)
+    outputs = outputs_for(messages, answers)
+    told = [decode_prediction(output.value) for output in outputs[:3] if output.value is not None]
+    assert [(p.value(), p.version, p.sha256[:2], p.track, p.fallback) for p in told] == [
+        (1, "2022-08-19", "ab", "stable", False),
+        (2, "2022-09-02", "cd", "candidate", False),
+        (3, "2022-08-19", "ab", "candidate", True),
+    ]
+    assert parse_dead_letter(outputs[3].headers or []).version == "2022-08-19"
+
+
+def test_what_is_said_in_shadow_leaves_out_what_has_no_result(record: Any) -> None:
+    messages = [record(offset=row) for row in range(3)]
+    batch = Batch.from_messages(1, messages, None, model="wine", max_request_bytes=10_000)
+    batch.skipped.add(2)
+    (output,) = MAKER.shadow_outputs(batch, [b"7", b"", b"9"], "shadow_predictions", now_ms=NOW_MS)
+    assert (output.topic, output.row) == ("shadow_predictions", 0)
+    assert output.value is not None
+    prediction = decode_prediction(output.value)
+    assert (prediction.value(), prediction.version, prediction.track) == (7, "2022-09-02", "candidate")

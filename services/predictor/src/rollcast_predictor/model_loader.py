@@ -2,9 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import structlog
 
@@ -22,6 +21,9 @@ from rollcast_predictor.pinned import Pinned, pinned
 from rollcast_predictor.served_model import ServedModel, start_host
 from rollcast_predictor.settings import PredictorSettings
 from rollcast_predictor.wire import LoadModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["AssignmentSource", "ModelLoader"]
 
