@@ -379,6 +379,11 @@ class World:
             answers.dead_letters.append((parse_dead_letter(headers), message))
         return answers
 
+    def read_shadow(self) -> list[Prediction]:
+        """What candidates have said in shadow."""
+        values = [message.value() for message in self._all_of(self.names.full("shadow_predictions"))]
+        return [decode_prediction(value) for value in values if value is not None]
+
     def committed(self) -> dict[int, int]:
         """The group's offset in each partition of requests."""
         consumer = self._consumer(self.group)
