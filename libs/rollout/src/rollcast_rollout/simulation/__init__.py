@@ -1,0 +1,6 @@
+"""A world without Kafka, Kubernetes and clocks, in which plans can be tried: slots that obey, a shell that writes."""
+
+from rollcast_rollout.simulation.slots import SimulatedSlot
+from rollcast_rollout.simulation.world import ShellDied, World
+
+__all__ = ["ShellDied", "SimulatedSlot", "World"]
