@@ -57,6 +57,13 @@ ANY: Mapping[tuple[Phase, ...], Mapping[Phase, str]] = {
         "Verifying": "its artifact is edited",
     },
     ("Live",): {"Verifying": "its artifact is edited"},
+    ("Superseded", "Failed", "RolledBack"): {
+        "Shadow": "desired again, its bytes are pinned already",
+        "Canary": "the same, no shadow",
+        "Promoting": "the same, rolled back to",
+        "Paused": "the same, and paused",
+        "Pending": "its topics conflict",
+    },
     ("Paused",): {
         "Verifying": "resume",
         "Shadow": "resume",

@@ -39,18 +39,16 @@ def plan(desired: Sequence[ModelVersion], observed: Observed, now: float) -> Pla
     target = desired_version(view.versions, record)
     record = bounded(with_serving(view, record, target), target.uid if target is not None else None)
     over = is_over(view, record)
-    free = released(view, record)
-    shown = {uid: status for uid, status in statuses(view, record).items() if uid not in free}
     return Plan(
         record=None if over else record,
         publish=_to_publish(observed, record),
         workload=workload(view, record),
         resolve=(target.uid,) if target is not None and _asks(view, before, record, target) else (),
-        statuses=shown,
+        statuses=statuses(view, record),
         handled_actions=tuple(
             uid for uid, entry in record.entries.items() if entry.handled is not None and uid in view.versions
         ),
-        released=free,
+        released=released(view, record),
         events=(*events(view, before, record), *refusals),
         wake_after=0.0 if record != observed.record and not over else seconds_until_news(view, record),
     )

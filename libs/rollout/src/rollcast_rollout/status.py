@@ -30,7 +30,12 @@ _PARTS_SHOWN = 10
 
 
 def statuses(view: View, record: Record) -> dict[str, Mapping[str, Any]]:
-    return {uid: status_of(view, record, version) for uid, version in view.versions.items() if uid in record.entries}
+    """Of all but those under deletion: what they say last is how they were served."""
+    return {
+        uid: status_of(view, record, version)
+        for uid, version in view.versions.items()
+        if uid in record.entries and not version.deleting
+    }
 
 
 def status_of(view: View, record: Record, version: ModelVersion) -> dict[str, Any]:

@@ -136,10 +136,11 @@ class World:
         return made
 
     def settle(self, most: int = 20) -> Plan:
-        """Plans until one asks for no other at once."""
+        """Plans until one asks for no other at once, and no answer came that it has not seen."""
         for _ in range(most):
+            known = dict(self.answers)
             made = self.step()
-            if made.wake_after != 0.0:
+            if made.wake_after != 0.0 and known == self.answers:
                 return made
         raise AssertionError("the plan never settles")
 
