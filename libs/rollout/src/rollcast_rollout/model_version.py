@@ -84,6 +84,8 @@ class ModelVersion:
     serving: Serving = Serving()
     rollout: Rollout = Rollout()
     action: str | None = None
+    status: Mapping[str, Any] = field(default_factory=dict)
+    """What the resource says now; conditions that do not change keep their time from it."""
 
     @classmethod
     def from_resource(cls, resource: Mapping[str, Any]) -> "ModelVersion":
@@ -106,6 +108,7 @@ class ModelVersion:
             serving=_serving(spec.get("serving") or {}),
             rollout=_rollout(spec.get("rollout") or {}),
             action=(meta.get("annotations") or {}).get(ACTION_ANNOTATION),
+            status=resource.get("status") or {},
         )
 
 

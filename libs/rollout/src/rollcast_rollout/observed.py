@@ -1,9 +1,10 @@
 """What a shell has seen of one model, gathered without judging it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from rollcast_common.contracts import PredictionBins, PredictorStatus, ServedVersion
+from rollcast_common.contracts import Assignment, PredictionBins, PredictorStatus, ServedVersion
 from rollcast_rollout.record import Record
 
 __all__ = ["ArtifactProblem", "Observed", "Pinned", "SlotReport"]
@@ -24,6 +25,8 @@ class ArtifactProblem:
     reason: str
     message: str
     may_pass: bool
+    version: str | None = None
+    """The version that was asked for, so that an answer that an edit has overtaken is not taken for a new one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,15 @@ class Observed:
     published: int | None = None
     """The generation that topic `assignments` holds; None when it holds nothing of this model, 0 for a tombstone."""
 
+    topic_assignment: Assignment | None = None
+    """What topic `assignments` holds; needed only where there is no record, which is then rebuilt from it."""
+
     kafka_problem: str | None = None
     """Set while Kafka cannot be asked; then `published` and `slots` are what was known before."""
 
     live_error_ratio: Mapping[str, float] = field(default_factory=dict)
     """By sha256: live error relative to stable's. Absent: no verdict."""
+
+    watched_seconds: float = math.inf
+    """How long the shell has been looking at the slots without a break. What it did not see, while it was not
+    running, is held against nobody."""

@@ -1,0 +1,53 @@
+"""One event for each transition: the difference between the record before and the record after."""
+
+from rollcast_rollout.answer import Event
+from rollcast_rollout.phases import Phase, phase_of
+from rollcast_rollout.record import Record
+from rollcast_rollout.view import View
+
+__all__ = ["events"]
+
+
+def events(view: View, before: Record, after: Record) -> list[Event]:
+    found: list[Event] = []
+    for uid in sorted(after.entries, key=lambda uid: after.entries[uid].sequence):
+        event = _of_failure(before, after, uid) or _of_phase(view, before, after, uid)
+        if event is not None:
+            found.append(event)
+    return found
+
+
+def _of_failure(before: Record, after: Record, uid: str) -> Event | None:
+    failure = after.entries[uid].failure
+    earlier = before.entries.get(uid)
+    if failure is None or (earlier is not None and earlier.failure == failure):
+        return None
+    return Event(uid, "Warning", failure.reason, failure.message)
+
+
+def _of_phase(view: View, before: Record, after: Record, uid: str) -> Event | None:
+    now = phase_of(view, after, uid)
+    was = phase_of(view, before, uid) if uid in before.entries else None
+    if now == was and _weight(before, uid) == _weight(after, uid):
+        return None
+    return Event(uid, "Normal", now, _message(view, after, uid, now))
+
+
+def _weight(record: Record, uid: str) -> float | None:
+    rollout, assignment = record.rollout, record.assignment
+    return assignment.weight if rollout is not None and rollout.uid == uid and assignment is not None else None
+
+
+def _message(view: View, record: Record, uid: str, phase: Phase) -> str:
+    version = view.versions[uid].version
+    texts: dict[Phase, str] = {
+        "Pending": f"{version} waits",
+        "Verifying": f"{version}: its bytes are looked for",
+        "Shadow": f"{version} scores every row beside stable, and answers none",
+        "Canary": f"{version} answers {_weight(record, uid) or 0:g} % of the keys",
+        "Promoting": f"{version} becomes stable",
+        "Live": f"{version} answers all requests",
+        "Paused": f"{version} is held where it is",
+        "Superseded": f"{version} gives way to another version",
+    }
+    return texts.get(phase, f"{version}: {phase}")
