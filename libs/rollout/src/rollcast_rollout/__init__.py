@@ -1,0 +1,1 @@
+"""The rollout brain: pure, shared by the operator and the command line."""
