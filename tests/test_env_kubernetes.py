@@ -4,7 +4,10 @@ import json
 import os
 from pathlib import Path
 
+import kopf
 import pytest
+from kubernetes.client import CoreV1Api
+from kubernetes.config import new_client_from_config
 from tests.env import kubernetes_binaries
 from tests.env.kubernetes import KubeApi, KubectlFailed
 from tests.env.kubernetes_binaries import BinariesUnavailable, binaries
@@ -106,6 +109,19 @@ def test_a_service_account_may_do_what_its_role_says_and_no_more(kube_api: KubeA
     kube_api.kubectl("get", "configmaps", kubeconfig=kubeconfig)
     with pytest.raises(KubectlFailed, match="cannot create"):
         kube_api.kubectl("create", "configmap", "cake", kubeconfig=kubeconfig)
+
+
+def test_the_python_client_and_kopf_log_in_with_the_kubeconfig(
+    kube_api: KubeApi, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = CoreV1Api(new_client_from_config(str(kube_api.kubeconfig)))
+    metadata = api.read_namespace(namespace).metadata
+    assert metadata is not None
+    assert metadata.name == namespace
+    monkeypatch.setenv("KUBECONFIG", kube_api.environ["KUBECONFIG"])
+    connection = kopf.login_with_kubeconfig(settings=kopf.OperatorSettings())
+    assert connection is not None
+    assert connection.server == kube_api.url
 
 
 def test_a_named_folder_without_the_binaries_is_not_replaced_in_silence(

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -112,16 +113,16 @@ def _run(command: Sequence[str], folder: Path, what: str, say: Say) -> None:
         command, cwd=folder, env=_environment(), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
-    last, lines, said = time.monotonic(), 0, ""
+    last, lines, end = time.monotonic(), 0, deque[str](maxlen=5)
     with process:
         for line in process.stderr:
             lines += 1
-            said = line.strip()
+            end.append(line.strip())
             if time.monotonic() - last >= _SAY_EVERY_SECONDS:
                 last = time.monotonic()
-                say(f"{what}: {lines} packages, now {said}")
+                say(f"{what}: {lines} packages, now {end[-1]}")
     if process.returncode:
-        raise BinariesUnavailable(f"{what}: go build failed: {said}")
+        raise BinariesUnavailable(f"{what}: go build failed: {' '.join(end)}")
 
 
 def _go_mod(go: str, module: str) -> str:
