@@ -20,6 +20,7 @@ from unittest import mock
 
 import msgspec
 import typer.main
+import yaml
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
@@ -37,6 +38,8 @@ from rollcast_common.kafka.params import ENVIRONMENT, KafkaProducerParams
 from rollcast_common.models.card import DataFacts, Feature, GoldenRow, InputSchema, ModelCard, PredictionHistogram
 from rollcast_predictor.metrics import PredictorMetrics
 from rollcast_predictor.settings import PredictorSettings
+from rollcast_rollout.schema import API_VERSION, KIND, crd, open_api_schema
+from rollcast_rollout.validation import with_defaults
 from rollcast_trainer.estimators import CLASSIFIERS, REGRESSORS
 from rollcast_trainer.settings import (
     DatasetSettings,
@@ -76,6 +79,7 @@ def pages() -> dict[str, str]:
         "cli.md": _cli(),
         "configuration.md": _configuration(),
         "metrics.md": _metrics(),
+        "model-version.md": _model_version(),
         "topics.md": _topics(),
     }
 
@@ -253,6 +257,41 @@ def _topics() -> str:
     )
 
 
+def _model_version() -> str:
+    schema = open_api_schema()
+    short = crd()["spec"]["names"]["shortNames"][0]
+    least = {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {"name": "wine-price-2022-08-19"},
+        "spec": {
+            "model": "wine-price",
+            "version": "2022-08-19",
+            "artifact": {"uri": "s3://wines-models/models/2022-08-19.skops"},
+        },
+    }
+    columns = ", ".join(
+        column["name"]
+        for column in crd()["spec"]["versions"][0]["additionalPrinterColumns"]
+        if "priority" not in column
+    )
+    return _page(
+        KIND,
+        schema["description"],
+        f"`{API_VERSION}`, {crd()['spec']['scope'].lower()}. `kubectl get {short}` shows {columns}; `kubectl explain "
+        f"{short}.spec.rollout` says what stands here. An unknown field is an error.",
+        "## All that must be said",
+        _yaml_example(least),
+        "## With everything that is filled in",
+        _yaml_example(with_defaults(least)),
+        *_schema_tables("spec", schema["properties"]["spec"]),
+        "## Rules across fields",
+        "Broken ones are refused with these words or with longer ones that say the values.",
+        _table(("field", "rule"), [(f"`{path}`", message) for path, message in _schema_rules(schema, "")]),
+        *_schema_tables("status", schema["properties"]["status"]),
+    )
+
+
 # Parts of pages.
 
 
@@ -327,6 +366,60 @@ def _dead_letter_headers() -> str:
 def _example(name: str) -> str:
     text = json.dumps(json.loads((_GOLDEN / name).read_text(encoding="utf-8")), indent=2, ensure_ascii=False)
     return f"```json\n{text}\n```"
+
+
+def _yaml_example(model_version: Mapping[str, Any]) -> str:
+    return f"```yaml model_version\n{yaml.safe_dump(model_version, sort_keys=False)}```"
+
+
+def _schema_tables(path: str, schema: Mapping[str, Any]) -> Iterator[str]:
+    """A section for an object of the resource, then those for the objects in it."""
+    yield f"## {path}"
+    yield schema["description"]
+    rows = []
+    inner = []
+    for name, field in schema["properties"].items():
+        below = field.get("items", field)
+        place = f"{path}.{name}" + ("[]" if "items" in field else "")
+        kind = _schema_type(field)
+        if "properties" in below:
+            inner.append((place, below | {"description": field["description"]}))
+            kind = f"[{kind}](#{place.lower().replace('.', '').replace('[]', '')})"
+        default = "required" if name in schema.get("required", ()) else _schema_default(field)
+        rows.append((f"`{name}`", kind, default, field["description"]))
+    yield _table(("field", "type", "default", "meaning"), rows)
+    for place, below in inner:
+        yield from _schema_tables(place, below)
+
+
+def _schema_rules(schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
+    for rule in schema.get("x-kubernetes-validations", ()):
+        yield f"{path}{rule.get('fieldPath', '')}".lstrip("."), rule["message"]
+    for name, field in schema.get("properties", {}).items():
+        yield from _schema_rules(field, f"{path}.{name}".lstrip("."))
+
+
+def _schema_type(field: Mapping[str, Any]) -> str:
+    words = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
+    if "enum" in field:
+        return _either([f"`{value}`" for value in field["enum"]])
+    parts = [words.get(field["type"], "list" if "items" in field else "section")]
+    bounds = [("minimum", "more than" if field.get("exclusiveMinimum") else "from"), ("maximum", "to")]
+    if limits := " ".join(f"{word} {field[name]}" for name, word in bounds if name in field):
+        parts.append(limits)
+    if "pattern" in field:
+        parts.append(f"like `{field['pattern']}`")
+    if field.get("format") == "date-time":
+        parts = ["time"]
+    return ", ".join(parts) + (" or null" if field.get("nullable") else "")
+
+
+def _schema_default(field: Mapping[str, Any]) -> str:
+    if "default" not in field:
+        return "null" if field.get("nullable") else "-"
+    if "items" in field:
+        return "see above"
+    return "its defaults" if "properties" in field else f"`{json.dumps(field['default']).strip(chr(34))}`"
 
 
 def _estimators() -> str:

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 from tests.env import kafka as kafka_module
+from tests.env import kubernetes as kubernetes_module
 from tests.env import s3 as s3_module
 
 
@@ -33,6 +34,25 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3_module.S3]:
 def moto_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3_module.S3]:
     with s3_module.moto(tmp_path_factory.mktemp("moto")) as s3:
         yield s3
+
+
+@pytest.fixture(scope="session")
+def kube_api(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[kubernetes_module.KubeApi]:
+    """A real kube-apiserver, shared: work in a namespace of your own, `kube_api.namespace()`."""
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+    reporter = pytestconfig.pluginmanager.getplugin("terminalreporter")
+
+    def say(line: str) -> None:
+        """Past the capturing: a build takes minutes, and who waits for it wants to know."""
+        if capture is not None and reporter is not None:
+            with capture.global_and_fixture_disabled():
+                reporter.ensure_newline()
+                reporter.write_line(line)
+
+    with kubernetes_module.kube_api(tmp_path_factory.mktemp("kubernetes"), say) as api:
+        yield api
 
 
 @pytest.fixture

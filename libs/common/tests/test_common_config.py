@@ -7,7 +7,15 @@ import pytest
 from pydantic import Field, SecretStr
 
 from rollcast_common.artifacts import ArtifactRef, S3Params, load_s3_params, parse_uri
-from rollcast_common.config import Settings, environment_overrides, load_yaml, merged, parse_settings
+from rollcast_common.config import (
+    Settings,
+    YamlDocument,
+    environment_overrides,
+    load_yaml,
+    load_yaml_documents,
+    merged,
+    parse_settings,
+)
 from rollcast_common.errors import ConfigError
 from rollcast_common.identity import ModelIdentity
 
@@ -51,6 +59,24 @@ def test_yaml_scalars(tmp_path: Path, written: str, read: object) -> None:
 def test_an_empty_file_is_an_empty_mapping(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text("# nothing\n")
     assert load_yaml(tmp_path / "s.yaml") == {}
+
+
+def test_a_text_of_several_documents_keeps_their_lines() -> None:
+    text = "# first\na: 2022-08-19\n---\n---\n\n- yes\n"
+    assert load_yaml_documents(text, source="s") == [YamlDocument(2, {"a": "2022-08-19"}), YamlDocument(6, ["yes"])]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("a: 1\n---\nb: [\n", r"^s, line 4: "),
+        ("a: {b: 1}\n---\n- c: 1\n  d: 2\n  c: 3\n", r"^s, line 5: c stands here and in line 3$"),
+        ("password: *Geheim\n", r"^s, line 1: found undefined alias \(quote a text that begins with \*, & or !\)$"),
+    ],
+)
+def test_a_text_of_several_documents_that_cannot_be_read_is_refused(text: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        load_yaml_documents(text, source="s")
 
 
 def test_yaml_runs_no_code(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -11,7 +12,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rollcast_common.errors import ConfigError
 
-__all__ = ["Settings", "environment_overrides", "load_yaml", "merged", "parse_settings"]
+__all__ = [
+    "Settings",
+    "YamlDocument",
+    "environment_overrides",
+    "load_yaml",
+    "load_yaml_documents",
+    "merged",
+    "parse_settings",
+]
 
 
 class _Yaml12Loader(yaml.SafeLoader):
@@ -46,6 +55,7 @@ class Settings(BaseModel):
 
 
 SettingsT = TypeVar("SettingsT", bound=BaseModel)
+_T = TypeVar("_T")
 
 # pydantic's names for "no mapping", whose own words speak of dictionaries and classes.
 _WANTS_MAPPING = ("model_type", "model_attributes_type", "dict_type")
@@ -66,8 +76,66 @@ def load_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read: it is not UTF-8 text") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
+    loaded = _reading(str(path), lambda: yaml.load(text, Loader=_Yaml12Loader))  # noqa: S506  # a SafeLoader subclass
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path}: expected a mapping at the top, found {type(loaded).__name__}")
+    return loaded
+
+
+@dataclass(frozen=True, slots=True)
+class YamlDocument:
+    """One of the documents of a text."""
+
+    line: int
+    """Where its content begins, counted from 1."""
+
+    value: Any
+
+
+def load_yaml_documents(text: str, *, source: str) -> list[YamlDocument]:
+    """Every document of a text; one that holds nothing (between two `---`, say) is left out.
+
+    A key that stands twice in a mapping is refused: one of the two would be lost in silence.
+    Raises ConfigError, which begins with `source`, when the text is not YAML.
+    """
+    return _reading(source, lambda: list(_documents(text, source)))
+
+
+def _documents(text: str, source: str) -> Iterator[YamlDocument]:
+    loader = _Yaml12Loader(text)
     try:
-        loaded = yaml.load(text, Loader=_Yaml12Loader)  # noqa: S506  # a SafeLoader subclass
+        while loader.check_node():
+            node = loader.get_node()
+            assert node is not None  # noqa: S101  # check_node said so
+            _refuse_double_keys(node, source)
+            value = loader.construct_document(node)
+            if value is not None:
+                yield YamlDocument(node.start_mark.line + 1, value)
+    finally:
+        loader.dispose()
+
+
+def _refuse_double_keys(node: yaml.Node, source: str) -> None:
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_double_keys(item, source)
+    elif isinstance(node, yaml.MappingNode):
+        first: dict[str, int] = {}
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                line = key.start_mark.line + 1
+                if key.value in first:
+                    raise ConfigError(f"{source}, line {line}: {key.value} stands here and in line {first[key.value]}")
+                first[key.value] = line
+            _refuse_double_keys(value, source)
+
+
+def _reading(source: str, read: Callable[[], _T]) -> _T:
+    """What `read` reads; what YAML has against it as one line that repeats no secret."""
+    try:
+        return read()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
@@ -75,14 +143,9 @@ def load_yaml(path: Path) -> dict[str, Any]:
         # A password that begins with * or ! is an alias or a tag to YAML, which repeats it.
         hidden = re.sub(r"(alias|anchor|tag handle|for the tag) .*", r"\1", problem, flags=re.DOTALL)
         hint = "" if hidden == problem else " (quote a text that begins with *, & or !)"
-        raise ConfigError(f"{path}{where}: {hidden}{hint}") from None
+        raise ConfigError(f"{source}{where}: {hidden}{hint}") from None
     except (ValueError, RecursionError):  # what an explicit !!int or !!timestamp cannot read; nesting without end
-        raise ConfigError(f"{path}: not YAML that can be read") from None
-    if loaded is None:
-        return {}
-    if not isinstance(loaded, dict):
-        raise ConfigError(f"{path}: expected a mapping at the top, found {type(loaded).__name__}")
-    return loaded
+        raise ConfigError(f"{source}: not YAML that can be read") from None
 
 
 def parse_settings(model: type[SettingsT], values: Mapping[str, Any], *, source: str) -> SettingsT:

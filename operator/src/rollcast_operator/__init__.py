@@ -1,0 +1,1 @@
+"""The operator: feeds the rollout brain from a Kubernetes cluster and does there what it plans."""
