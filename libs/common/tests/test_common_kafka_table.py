@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import pytest
 from tests.env.kafka import RealKafka
@@ -85,8 +85,13 @@ def test_a_topic_that_is_deleted_and_created_again_is_followed_on(params: KafkaP
         return False
 
     wait_until(created, what="created again", timeout_seconds=SECONDS)
+    wait_until(lambda: table.reading == 1 and table.caught_up, what="read again", timeout_seconds=SECONDS)
     put(params, ("b", b"new"))
     wait_for(table, "b", b"new")
+    new, old = table.get("b"), table.get("a")
+    assert new is not None
+    assert old is not None
+    assert (new.reading, old.reading) == (1, 0)
     # What is known stays until something newer is read.
     wait_for(table, "a", b"49")
 
@@ -100,9 +105,9 @@ def test_a_broker_that_is_away_is_waited_for(params: KafkaParams, table: TableFo
 
 
 def test_somebody_is_told_of_changes(params: KafkaParams) -> None:
-    told: list[int] = []
-    with TableFollower(params, "assignments", client_id="test", on_change=lambda: told.append(1)) as table:
+    told: list[Collection[str]] = []
+    with TableFollower(params, "assignments", client_id="test", on_change=told.append) as table:
         wait_until(lambda: table.caught_up, what="read to its end", timeout_seconds=SECONDS)
         told.clear()
         put(params, ("a", b"1"))
-        wait_until(lambda: told, what="told", timeout_seconds=SECONDS)
+        wait_until(lambda: {"a"} in told, what="told", timeout_seconds=SECONDS)

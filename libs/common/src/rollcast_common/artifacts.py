@@ -3,8 +3,7 @@
 import contextlib
 import hashlib
 import os
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
@@ -191,9 +190,11 @@ class ArtifactStore:
         return ArtifactRef(self.bucket, key, sha256, ref.size_bytes, _real_version(answer.get("VersionId")))
 
     def resolve(self, ref: ArtifactRef) -> ArtifactRef:
-        """The same object with version id, size and digest; the digest of the bytes as they lie there."""
-        with tempfile.TemporaryDirectory() as folder:
-            return self.fetch(ref, Path(folder) / "artifact")
+        """The same object with version id, size and digest; the digest of the bytes as they lie there.
+
+        Raises as `fetch` does, and writes nothing.
+        """
+        return self._download(ref, lambda _: None)
 
     def fetch(self, ref: ArtifactRef, target: Path) -> ArtifactRef:
         """Write the object to `target`, whole or not at all, and say which bytes it is.
@@ -201,26 +202,12 @@ class ArtifactStore:
         Raises ArtifactNotFound, DigestMismatch when `ref` names another digest, StoreProblem, and
         CacheProblem when the disk does not take it.
         """
-        digest = hashlib.sha256()
-        size = 0
         temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            answer = (
-                self._client.get_object(Bucket=ref.bucket, Key=ref.key, VersionId=ref.version_id)
-                if ref.version_id
-                else self._client.get_object(Bucket=ref.bucket, Key=ref.key)
-            )
-            with contextlib.closing(answer["Body"]) as body, temporary.open("wb") as file:
-                for chunk in body.iter_chunks(_CHUNK_BYTES):
-                    digest.update(chunk)
-                    size += len(chunk)
-                    file.write(chunk)
-            if ref.sha256 and digest.hexdigest() != ref.sha256:
-                raise DigestMismatch(ref.uri, ref.sha256, digest.hexdigest())
+            with temporary.open("wb") as file:
+                found = self._download(ref, file.write)
             temporary.replace(target)
-        except (ClientError, BotoCoreError, HTTPClientError) as error:
-            raise self._problem(error, "reading", ref.uri) from None
         except OSError as error:
             raise CacheProblem(
                 f"{target.parent}: cannot hold {ref.uri}: {error.strerror or error}; free space or choose another "
@@ -228,6 +215,26 @@ class ArtifactStore:
             ) from None
         finally:
             temporary.unlink(missing_ok=True)
+        return found
+
+    def _download(self, ref: ArtifactRef, write: Callable[[bytes], object]) -> ArtifactRef:
+        digest = hashlib.sha256()
+        size = 0
+        try:
+            answer = (
+                self._client.get_object(Bucket=ref.bucket, Key=ref.key, VersionId=ref.version_id)
+                if ref.version_id
+                else self._client.get_object(Bucket=ref.bucket, Key=ref.key)
+            )
+            with contextlib.closing(answer["Body"]) as body:
+                for chunk in body.iter_chunks(_CHUNK_BYTES):
+                    digest.update(chunk)
+                    size += len(chunk)
+                    write(chunk)
+        except (ClientError, BotoCoreError, HTTPClientError) as error:
+            raise self._problem(error, "reading", ref.uri) from None
+        if ref.sha256 and digest.hexdigest() != ref.sha256:
+            raise DigestMismatch(ref.uri, ref.sha256, digest.hexdigest())
         return ArtifactRef(ref.bucket, ref.key, digest.hexdigest(), size, _real_version(answer.get("VersionId")))
 
     def _problem(self, error: Exception, doing: str, what: str) -> RollcastError:

@@ -1,7 +1,7 @@
 """The assignment that this slot follows: the highest generation that topic `assignments` has ever shown it."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Self
 
 import structlog
@@ -29,20 +29,20 @@ class Assignments:
             params, "assignments", client_id=client_id, wanted=lambda key: key == identity, on_change=self._take
         )
         self._lock = threading.Lock()
+        self._has_caught_up = False
         self._row: Row | None = None
         self._current: Assignment | None = None
         self._highest = 0
 
     @property
     def caught_up(self) -> bool:
-        return self._table.caught_up
+        """Whether the topic was read to its end once. What was learnt then holds, whatever becomes of the topic."""
+        return self._has_caught_up
 
     def current(self) -> Assignment | None:
         """None until the topic is read to its end, and while nothing is assigned."""
-        if not self._table.caught_up:
-            return None
         with self._lock:
-            return self._current
+            return self._current if self._has_caught_up else None
 
     def wait(self, timeout_seconds: float) -> bool:
         return self._table.wait(timeout_seconds)
@@ -51,11 +51,12 @@ class Assignments:
         """Raises what ended the following."""
         self._table.check()
 
-    def _take(self) -> None:
+    def _take(self, _: Collection[str]) -> None:
         row = self._table.get(self._identity)
         if row is not None and row is not self._row:
             self._row = row
             self._read(row.value)
+        self._has_caught_up = self._has_caught_up or self._table.caught_up
         self._on_change()
 
     def _read(self, value: bytes | None) -> None:

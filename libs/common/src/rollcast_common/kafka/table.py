@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Self
 
@@ -40,11 +40,13 @@ _STARTED_ANEW = frozenset(
 @dataclass(frozen=True, slots=True)
 class Row:
     """`value` is None for a tombstone. `received` is of time.monotonic(); None for what was there at the start, whose
-    age nobody knows.
+    age nobody knows. `reading` is the follower's when it was read: a lower one than the follower's own is of a topic
+    that was deleted since.
     """
 
     value: bytes | None
     received: float | None
+    reading: int
 
 
 class TableFollower:
@@ -61,10 +63,10 @@ class TableFollower:
         *,
         client_id: str,
         wanted: Callable[[str], bool] = lambda _: True,
-        on_change: Callable[[], None] = lambda: None,
+        on_change: Callable[[Collection[str]], None] = lambda _: None,
     ) -> None:
-        """`topic` is Rollcast's own name for it; keys that are not `wanted` are passed over. `on_change` is called
-        in the thread, at least once after rows have changed.
+        """`topic` is Rollcast's own name for it; keys that are not `wanted` are passed over. `on_change` is called in
+        the thread with the keys that have changed; without any when it has caught up, or when its problem changed.
 
         Raises ConfigError when librdkafka does not accept a property.
         """
@@ -80,7 +82,8 @@ class TableFollower:
             client_id=client_id,
             group_id=f"{client_id}-{topic}",
             settings={
-                "auto.offset.reset": "earliest",
+                # A topic that was created anew is to be noticed, not only read.
+                "auto.offset.reset": "error",
                 "enable.partition.eof": True,
                 "fetch.wait.max.ms": 20,
                 "topic.metadata.refresh.interval.ms": 5000,
@@ -94,8 +97,10 @@ class TableFollower:
         self._changed = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"following-{topic}", daemon=True)
+        self.reading = 0
+        """How many times the topic was found to be another one and read from its beginning again."""
         self.caught_up = False
-        """Whether everything that was there at the start has been read."""
+        """Whether everything that was there when it was begun to be read has been read."""
         self.problem: str | None = None
         self.failure: BaseException | None = None
 
@@ -161,15 +166,14 @@ class TableFollower:
         self.problem = str(problem)
         self._tell()
 
-    def _tell(self) -> None:
+    def _tell(self, keys: Collection[str] = ()) -> None:
         self._changed.set()
-        self._on_change()
+        self._on_change(keys)
 
     def _begin(self) -> None:
         """From the beginning; what is known stays until something newer is read."""
         found = self._partitions()
-        if not self.caught_up:
-            self._unread = set(found)
+        self._unread = set(found)
         self._consumer.assign([TopicPartition(self.topic, number, OFFSET_BEGINNING) for number in found])
 
     def _partitions(self) -> list[int]:
@@ -185,22 +189,27 @@ class TableFollower:
 
     def _follow(self) -> bool:
         """False when the topic has to be read from its beginning again."""
-        changed = False
+        changed: set[str] = set()
+        has_news = False
         for message in self._consumer.consume(_MOST_AT_ONCE, _POLL_SECONDS):
             error = message.error()
             if error is None:
                 changed |= self._take(message)
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # as above
-                changed |= self._read_to_the_end(message.partition() or 0)
+                has_news |= self._read_to_the_end(message.partition() or 0)
             elif error.code() in _STARTED_ANEW:
                 self._consumer.unassign()
                 _log.warning("topic is read again from its beginning", topic=self.topic, why=error.str())
+                self.reading += 1
+                self.caught_up = False
                 return False
             else:
                 self.problem = str(problem_from(error, self._doing, self._servers))
-                changed = True
+                has_news = True
         self._watch.check(self._doing)
         if changed:
+            self._tell(changed)
+        if has_news:
             self._tell()
         return True
 
@@ -212,11 +221,11 @@ class TableFollower:
             return True
         return was is not None
 
-    def _take(self, message: Message) -> bool:
+    def _take(self, message: Message) -> set[str]:
         key = (message.key() or b"").decode("utf-8", "replace")
         if not self._wanted(key):
-            return False
+            return set()
         received = time.monotonic() if self.caught_up else None
         with self._lock:
-            self._rows[key] = Row(message.value(), received)
-        return True
+            self._rows[key] = Row(message.value(), received, self.reading)
+        return {key}

@@ -1,0 +1,4 @@
+"""What both shells of the rollout brain share.
+
+They differ in where ModelVersions and records lie, and in what runs the slots.
+"""
