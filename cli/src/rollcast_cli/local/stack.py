@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from rollcast_cli.local.ports import free_ports
 from rollcast_cli.local.processes import Child, ChildDied, NotInTime, start
 from rollcast_cli.local.s3 import S3Server, start_s3
 from rollcast_cli.local.state import ProcessRecord, Stack, StackS3, StateFolder
+from rollcast_cli.rolling.folder_shell import read_workloads
 from rollcast_common.errors import RollcastError
 from rollcast_common.identity import ModelIdentity
 from rollcast_common.kafka import topic_specs
@@ -26,6 +27,9 @@ from rollcast_common.kafka import topic_specs
 __all__ = ["LocalStack", "StackOptions", "slot_health", "stack_environment"]
 
 NAMESPACE = "default"
+
+ROLLING = ("models", "records", "workloads")
+"""Folders of what is rolled here; they are of no use to the next stack, whose S3 is empty."""
 
 _PARTITIONS = 4
 _SERVE_SECONDS = 90.0
@@ -40,6 +44,8 @@ class StackOptions:
     model: str
     slots: int = 2
     slot_arguments: tuple[str, ...] = ()
+    rollout: Mapping[str, Any] = field(default_factory=dict)
+    """`spec.rollout` of the ModelVersions that announcements become."""
 
 
 def stack_environment(stack: Stack) -> dict[str, str]:
@@ -77,10 +83,17 @@ def slot_health(port: int) -> dict[str, Any] | None:
 
 @dataclass(slots=True)
 class _Slot:
+    model: str
     ordinal: int
     port: int
     child: Child
+    topics: Mapping[str, str]
+    """As the environment names them."""
     deaths: list[float] = field(default_factory=list)
+
+    @property
+    def role(self) -> str:
+        return f"predictor-{self.model}-{self.ordinal}"
 
 
 class LocalStack:
@@ -99,6 +112,10 @@ class LocalStack:
         self._logs = folder.path / "logs"
         self._exit = ExitStack()
         self._slots: list[_Slot] = []
+        self._leaving: list[Child] = []
+        self._known: set[str] = set()
+        """Models that had a workload once."""
+        self._controller: Child
         self._source: Child | None = None
         self._sources = 0
         self.announced_at = 0.0
@@ -123,9 +140,10 @@ class LocalStack:
 
     def _start(self) -> None:
         self._exit.enter_context(self._folder.lock())
-        for name in ("logs", "broker", "journals"):
+        for name in ("logs", "broker", "journals", *ROLLING):
             # S3 forgets everything when it stops, so what a former broker kept would name models that are gone.
             shutil.rmtree(self._folder.path / name, ignore_errors=True)
+        (self._folder.path / "events.jsonl").unlink(missing_ok=True)
         (self._folder.path / "journals").mkdir(parents=True)
         self._broker = start_broker(self._choice, self._folder.path / "broker", progress=self._say)
         self._exit.callback(self._broker.stop)
@@ -146,13 +164,65 @@ class LocalStack:
         self._broker.create_topics(specs)
         self._say(f"topics ready: {', '.join(spec.name for spec in specs)}")
         self._exit.callback(self._stop_slots)
-        ports = free_ports(self._options.slots)
-        for ordinal, port in enumerate(ports):
-            self._slots.append(_Slot(ordinal, port, self._start_slot(ordinal, port)))
+        # They need not wait for their first ModelVersion: it takes them a moment to start.
+        self._scale(self._options.model, self._options.slots, {})
+        self._controller = self._start_controller()
+        self._exit.callback(self._controller.stop)
         self._write()
-        self._say(f"{len(self._slots)} predictor slots started; they wait for a model on topic train")
+        self._say(f"{len(self._slots)} predictor slots and the controller started; they wait for a model")
 
-    def _start_slot(self, ordinal: int, port: int) -> Child:
+    def _start_controller(self) -> Child:
+        template = self._folder.path / "template.json"
+        rollout = {"rollout": dict(self._options.rollout)} if self._options.rollout else {}
+        template.write_text(json.dumps({"serving": {"replicas": self._options.slots}, **rollout}), encoding="utf-8")
+        return start(
+            [
+                sys.executable,
+                "-m",
+                "rollcast_cli.rolling",
+                str(self._folder.path),
+                "--installation",
+                self.stack.installation,
+                "--model",
+                self._options.model,
+                "--template",
+                str(template),
+            ],
+            role="controller",
+            log=self._logs / "controller.log",
+            environ=stack_environment(self.stack),
+        )
+
+    def _scale(self, model: str, replicas: int, topics: Mapping[str, str]) -> bool:
+        """Whether anything had to be done. Topics hold for slots that are started now."""
+        own = [slot for slot in self._slots if slot.model == model]
+        for slot in own[replicas:]:
+            self._slots.remove(slot)
+            slot.child.terminate()
+            self._leaving.append(slot.child)
+        for ordinal, port in zip(range(len(own), replicas), free_ports(max(replicas - len(own), 0)), strict=True):
+            child = self._start_slot(model, ordinal, port, topics)
+            self._slots.append(_Slot(model, ordinal, port, child, topics))
+        return len(own) != replicas
+
+    def _follow_workloads(self) -> None:
+        """What the controller wants to run: slots of each model, as many as its ModelVersion says."""
+        wanted = {workload["model"]: workload for workload in read_workloads(self._folder.path)}
+        self._known |= wanted.keys()
+        changed = False
+        for model in self._known:
+            workload = wanted.get(model)
+            topics = {}
+            if workload is not None:
+                topics = {
+                    "ROLLCAST_TOPIC_REQUESTS": workload["inputTopic"],
+                    "ROLLCAST_TOPIC_APP_MESSAGES": workload["outputTopic"],
+                }
+            changed |= self._scale(model, workload["replicas"] if workload else 0, topics)
+        if changed:
+            self._write()
+
+    def _start_slot(self, model: str, ordinal: int, port: int, topics: Mapping[str, str]) -> Child:
         return start(
             [
                 sys.executable,
@@ -160,7 +230,7 @@ class LocalStack:
                 "rollcast_predictor",
                 "run",
                 "--model",
-                self._options.model,
+                model,
                 "--ordinal",
                 str(ordinal),
                 "--metrics-port",
@@ -169,13 +239,13 @@ class LocalStack:
                 str(self._folder.path / "cache"),
                 *self._options.slot_arguments,
             ],
-            role=f"predictor-{ordinal}",
-            log=self._logs / f"predictor-{ordinal}.log",
-            environ=stack_environment(self.stack),
+            role=f"predictor-{model}-{ordinal}",
+            log=self._logs / f"predictor-{model}-{ordinal}.log",
+            environ={**stack_environment(self.stack), **topics},
         )
 
     def _write(self) -> None:
-        children = [self._broker.child, self._s3.child, *(slot.child for slot in self._slots)]
+        children = [self._broker.child, self._s3.child, self._controller, *(slot.child for slot in self._slots)]
         if self._source is not None:
             children.append(self._source)
         self.stack = self.stack.model_copy(
@@ -187,9 +257,12 @@ class LocalStack:
         self._folder.write_stack(self.stack)
 
     def check(self) -> None:
-        """Start a dead slot again; raise ChildDied when anything else has died, or a slot keeps dying."""
-        for child in (self._broker.child, self._s3.child):
+        """Start a dead slot again, and as many as are wanted; raise ChildDied when anything else has died, or a slot
+        keeps dying.
+        """
+        for child in (self._broker.child, self._s3.child, self._controller):
             child.check()
+        self._follow_workloads()
         for slot in self._slots:
             if slot.child.alive:
                 continue
@@ -197,15 +270,15 @@ class LocalStack:
             slot.deaths = [*(at for at in slot.deaths if now - at < _RESTART_WINDOW_SECONDS), now]
             if len(slot.deaths) > _RESTARTS_AT_MOST:
                 slot.child.check()
-            self._say(f"predictor-{slot.ordinal} has ended and is started again (log: {slot.child.log})")
-            slot.child = self._start_slot(slot.ordinal, slot.port)
+            self._say(f"{slot.role} has ended and is started again (log: {slot.child.log})")
+            slot.child = self._start_slot(slot.model, slot.ordinal, slot.port, slot.topics)
             self._write()
         if self._source is not None and self._source.returncode not in (None, 0):
             self._source.check()
 
     def versions(self) -> list[str | None]:
-        """Of each slot, the model version that it serves; None where it serves none."""
-        healths = [slot_health(slot.port) for slot in self._slots]
+        """Of each slot of the stack's model, the version that is stable there; None where it serves none."""
+        healths = [slot_health(slot.port) for slot in self._slots if slot.model == self._options.model]
         return [health.get("version") if health and health.get("ready") else None for health in healths]
 
     def wait_for_version(self, version: str, *, meanwhile: Callable[[], None] = lambda: None) -> None:
@@ -329,7 +402,7 @@ class LocalStack:
         self._source = None
 
     def _stop_slots(self) -> None:
-        children = [slot.child for slot in self._slots]
+        children = [*(slot.child for slot in self._slots), *self._leaving]
         if self._source is not None:
             self._source.stop(grace_seconds=5)
         for child in children:  # all at once: each drains by itself

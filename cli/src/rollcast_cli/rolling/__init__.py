@@ -1,0 +1,1 @@
+"""The rollout brain's shell on one machine: ModelVersions in a folder, slots run by the local stack."""

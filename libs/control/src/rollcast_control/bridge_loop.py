@@ -1,0 +1,131 @@
+"""Follows topic `train`: each announcement is handled once, also by whoever comes after a crash."""
+
+import threading
+from collections.abc import Callable
+from typing import Any, Self
+
+import structlog
+from confluent_kafka import OFFSET_STORED, Consumer, KafkaException, Message, TopicPartition
+
+from rollcast_common.contracts import parse_model_trained
+from rollcast_common.errors import ConfigError, ContractError, KafkaDenied, KafkaProblem
+from rollcast_common.kafka import ErrorWatch, KafkaParams, make_consumer, problem_from
+from rollcast_control.bridge import model_version_for
+from rollcast_control.shell import ShellUnavailable
+
+__all__ = ["Bridge"]
+
+_log = structlog.get_logger()
+
+_RETRY_SECONDS = 1.0
+_LIST_SECONDS = 10.0
+
+
+class Bridge:
+    """A thread. It belongs to no consumer group but keeps its offsets in one, so that it begins where it ended.
+
+    `create` makes a ModelVersion of a resource and says what became of it; one that is there already is no problem.
+    It may raise ConfigError, for what will never be one, and ShellUnavailable, after which it is asked again.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaParams,
+        *,
+        installation: str,
+        bucket: str,
+        namespace: str,
+        default_model: str,
+        template_of: Callable[[str], dict[str, Any] | None],
+        create: Callable[[dict[str, Any]], str],
+    ) -> None:
+        """`template_of` a model is the rest of its spec, None for a model that nobody wants bridged.
+
+        Raises ConfigError when librdkafka does not accept a property.
+        """
+        self._servers = kafka.broker.servers
+        self._topic = kafka.topics.full("train")
+        self._doing = f"following {self._topic}"
+        self._bucket = bucket
+        self._namespace = namespace
+        self._default_model = default_model
+        self._template_of = template_of
+        self._create = create
+        self._watch = ErrorWatch(self._servers)
+        self._consumer: Consumer = make_consumer(
+            kafka,
+            self._watch,
+            client_id="rollcast-bridge",
+            group_id=f"rollcast.{installation}.bridge",
+            settings={"auto.offset.reset": "earliest", "fetch.wait.max.ms": 20},
+        )
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="bridge", daemon=True)
+        self.failure: BaseException | None = None
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                try:
+                    self._follow()
+                except KafkaDenied:
+                    raise
+                except (KafkaProblem, KafkaException) as problem:
+                    _log.warning("announcements are not read now", problem=str(problem))
+                    self._stopping.wait(_RETRY_SECONDS)
+        except BaseException as error:  # noqa: BLE001  # its owner asks, and must hear of it
+            self.failure = error
+        finally:
+            self._consumer.close()
+
+    def _follow(self) -> None:
+        self._consumer.assign([TopicPartition(self._topic, number, OFFSET_STORED) for number in self._partitions()])
+        while not self._stopping.is_set():
+            message = self._consumer.poll(0.1)
+            self._watch.check(self._doing)
+            if message is None or message.error() is not None:
+                continue
+            self._take(message)
+            if not self._stopping.is_set():
+                self._consumer.commit(message=message, asynchronous=False)
+
+    def _partitions(self) -> list[int]:
+        try:
+            found = self._consumer.list_topics(self._topic, timeout=_LIST_SECONDS).topics[self._topic]
+        except KafkaException as error:
+            raise problem_from(error.args[0], self._doing, self._servers) from None
+        if found.error is not None:
+            raise problem_from(found.error, self._doing, self._servers)
+        return sorted(found.partitions)
+
+    def _take(self, message: Message) -> None:
+        """Returns when it is done with, or it is time to stop."""
+        while not self._stopping.is_set():
+            try:
+                self._handle(message)
+            except (ContractError, ConfigError) as error:
+                _log.warning("announcement ignored", topic=self._topic, offset=message.offset(), problem=str(error))
+                return
+            except ShellUnavailable as problem:
+                _log.warning("announcement waits", topic=self._topic, offset=message.offset(), problem=str(problem))
+                self._stopping.wait(_RETRY_SECONDS)
+            else:
+                return
+
+    def _handle(self, message: Message) -> None:
+        event = parse_model_trained(message.key(), message.value(), default_model=self._default_model)
+        template = self._template_of(event.model)
+        if template is None:
+            return
+        resource = model_version_for(event, bucket=self._bucket, namespace=self._namespace, template=template)
+        became = self._create(resource)
+        name = resource["metadata"]["name"]
+        _log.info("announced", model=event.model, version=event.version, name=name, became=became)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stopping.set()
+        self._thread.join()
