@@ -54,9 +54,14 @@ class Results:
     unreadable_why: str | None = None
     recent: dict[tuple[str, str], deque[tuple[float, float]]] = field(default_factory=dict)
     """Of each version, (when, latency) of the last seconds."""
+    made: Counter[tuple[int, str]] = field(default_factory=Counter)
+    """Predictions by when they were made (milliseconds since the epoch, by the predictor's clock) and version."""
 
-    def add_prediction(self, request_id: str, model: str, version: str, latency_ms: float, now: float) -> None:
+    def add_prediction(
+        self, request_id: str, model: str, version: str, latency_ms: float, now: float, *, made_ms: int = 0
+    ) -> None:
         self.seen[request_id] += 1
+        self.made[made_ms, version] += 1
         self.predictions += 1
         self.versions[model, version] += 1
         self.latencies_ms.append(latency_ms)
@@ -149,6 +154,7 @@ class ResultReader:
                             prediction.version,
                             now_ms - prediction.request_time,
                             now,
+                            made_ms=prediction.prediction_time,
                         )
                     elif replayed_place(message.headers()) is None:  # type: ignore[arg-type]  # a list, or None
                         letter = parse_dead_letter(message.headers())  # type: ignore[arg-type]  # a list, or None

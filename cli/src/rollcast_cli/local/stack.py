@@ -20,6 +20,7 @@ from rollcast_cli.local.processes import Child, ChildDied, NotInTime, start
 from rollcast_cli.local.s3 import S3Server, start_s3
 from rollcast_cli.local.state import ProcessRecord, Stack, StackS3, StateFolder
 from rollcast_cli.rolling.folder_shell import read_workloads
+from rollcast_cli.rolling.model_store import ModelStore
 from rollcast_common.errors import RollcastError
 from rollcast_common.identity import ModelIdentity
 from rollcast_common.kafka import topic_specs
@@ -297,22 +298,56 @@ class LocalStack:
         healths = [slot_health(slot.port) for slot in self._slots]
         return sorted({str(health["problem"]) for health in healths if health and health.get("problem")})
 
+    @property
+    def slots(self) -> int:
+        """How many slots each model of the stack has by default."""
+        return self._options.slots
+
+    @property
+    def model_versions(self) -> ModelStore:
+        return ModelStore(self._folder.path / "models")
+
+    def rolled(self, version: str) -> dict[str, Any]:
+        """The status of the ModelVersion of this version; empty while there is none."""
+        for resource in self.model_versions.all():
+            if resource["spec"]["version"] == version:
+                return dict(resource.get("status") or {})
+        return {}
+
+    def wait_for_phase(
+        self, version: str, phase: str, *, timeout_seconds: float, meanwhile: Callable[[], None] = lambda: None
+    ) -> dict[str, Any]:
+        """The status once it is in this phase. Raises NotInTime; also when it went another way for good."""
+        deadline = time.monotonic() + timeout_seconds
+        while (status := self.rolled(version)).get("phase") != phase:
+            self.check()
+            meanwhile()
+            failure = status.get("lastFailure") or {}
+            if status.get("phase") in ("Failed", "RolledBack") or time.monotonic() > deadline:
+                why = failure.get("message") or "; ".join(self.problems()) or "no slot says why"
+                raise NotInTime(f"{version} is {status.get('phase')}, not {phase}: {why}")
+            time.sleep(0.05)
+        return status
+
     def train(
         self,
         config: Path,
         data: Path | None,
         *,
         seed: int | None = None,
+        output: Path | None = None,
         meanwhile: Callable[[], None] = lambda: None,
     ) -> str:
         """Run the trainer to its end and return the version that it announced. Raises ChildDied.
 
         It is another program, as it is another container elsewhere. `meanwhile` is called several times a second.
+        With `output` the model is left in that folder, and nothing is published.
         """
         log = self._logs / f"trainer-{int(time.time() * 1000)}.log"
         arguments = ["fit", "--config", str(config), "--log-format", "json"]
         arguments += ["--data", str(data)] if data else []
         arguments += ["--seed", str(seed)] if seed is not None else []
+        arguments += ["--no-publish", "--output", str(output)] if output is not None else []
         child = start(
             [sys.executable, "-m", "rollcast_trainer", *arguments],
             role="trainer",

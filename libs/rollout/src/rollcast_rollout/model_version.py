@@ -33,7 +33,7 @@ class Serving:
 
     input_topic: str = "requests"
     output_topic: str = "app_messages"
-    replicas: int = 2
+    replicas: int = 1
     autoscaling: Autoscaling | None = None
     resources: Mapping[str, Any] = field(default_factory=dict)
     image: str | None = None
@@ -61,7 +61,7 @@ class Abort:
 class Rollout:
     paused: bool = False
     shadow_seconds: float | None = 30.0
-    """None: no shadow."""
+    """None: no shadow. A resource says so with 0."""
 
     steps: tuple[Step, ...] = (Step(5, 30, 500), Step(25, 30), Step(50, 60))
     abort: Abort = Abort()
@@ -117,7 +117,7 @@ def _serving(spec: Mapping[str, Any]) -> Serving:
     return Serving(
         input_topic=spec.get("inputTopic", "requests"),
         output_topic=spec.get("outputTopic", "app_messages"),
-        replicas=spec.get("replicas", 2),
+        replicas=spec.get("replicas", 1),
         autoscaling=Autoscaling(scaling.get("min", 1), scaling["max"], scaling.get("lagThreshold", 1000))
         if scaling
         else None,
@@ -133,7 +133,7 @@ def _rollout(spec: Mapping[str, Any]) -> Rollout:
     abort = spec.get("abort") or {}
     return Rollout(
         paused=spec.get("paused", False),
-        shadow_seconds=None if shadow is None else shadow.get("forSeconds", default.shadow_seconds),
+        shadow_seconds=(shadow or {}).get("forSeconds", default.shadow_seconds) or None,
         steps=tuple(
             Step(step["weight"], step.get("forSeconds", 0.0), step.get("minPredictions", 0)) for step in spec["steps"]
         )
