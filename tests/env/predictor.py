@@ -1,5 +1,6 @@
 """The real `rollcast-predictor` as a process, and what a test needs around it: models, requests, what was answered."""
 
+import http.client
 import json
 import os
 import re
@@ -66,7 +67,7 @@ class Slot:
         except urllib.error.HTTPError as error:
             with error:
                 return error.read()
-        except OSError:
+        except (OSError, http.client.HTTPException):  # the second when it dies in the middle of its answer
             return None
 
     def health(self) -> dict[str, Any]:
