@@ -9,6 +9,7 @@ import argparse
 import csv
 import functools
 import itertools
+import logging
 import os
 import random
 import signal
@@ -35,7 +36,6 @@ from rollcast_cli.local.ports import free_ports
 from rollcast_cli.local.processes import Child, start, wait_until
 from rollcast_cli.local.s3 import start_s3
 from rollcast_cli.local.stack import slot_health
-from rollcast_cli.topic_ends import topic_ends
 from rollcast_common.artifacts import ArtifactStore
 from rollcast_common.contracts import decode_prediction
 from rollcast_common.contracts.dead_letter import parse_dead_letter
@@ -46,6 +46,7 @@ from rollcast_common.kafka import (
     TopicNames,
     make_consumer,
     make_producer,
+    topic_ends,
     topic_specs,
 )
 
@@ -78,12 +79,16 @@ def main() -> int:
     parser.add_argument("--joins", type=int, default=10, help="times that a second slot joins and leaves again")
     parser.add_argument("--rate", type=float, default=600.0, help="requests a second")
     parser.add_argument("--seed", type=int, default=1, help="decides the pauses")
+    parser.add_argument("--keep", type=Path, help="the folder for logs; the default is a temporary one")
     options = parser.parse_args()
     console = Console(highlight=False, soft_wrap=True)
+    logging.getLogger("rollcast.kafka").setLevel(logging.CRITICAL)
     chance = random.Random(options.seed)  # noqa: S311  # no secret: the same pauses from the same seed
     figures: dict[str, list[float]] = {}
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rollcast-recovery-")))
+        folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rollcast-recovery-")))
+        folder.mkdir(parents=True, exist_ok=True)
+        folder = folder.absolute()
         bench = _Bench(stack, folder, rate=options.rate, say=console.print)
         for name, count, pause in (
             ("killed 1 to 7 s apart", options.kills_close, _CLOSE_SECONDS),

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections import Counter, defaultdict
@@ -28,7 +27,7 @@ from rollcast_common.contracts import ModelTrained, Prediction, decode_predictio
 from rollcast_common.contracts.dead_letter import DeadLetter, parse_dead_letter
 from rollcast_common.contracts.model_trained import encode_model_trained
 from rollcast_common.identity import ModelIdentity
-from rollcast_common.kafka import ErrorWatch, KafkaParams, TopicNames, make_consumer, make_producer
+from rollcast_common.kafka import ErrorWatch, KafkaParams, TopicNames, make_consumer, make_producer, read_to_end
 from rollcast_common.models.files import save_model
 
 __all__ = ["Answers", "Requests", "Sent", "Slot", "World", "line_of"]
@@ -358,7 +357,7 @@ class World:
 
     def _consumer(self, group: str) -> Consumer:
         watch = ErrorWatch(self.kafka.broker.servers)
-        settings: dict[str, str | int | float | bool] = {"enable.partition.eof": True, "fetch.wait.max.ms": 50}
+        settings: dict[str, str | int | float | bool] = {"fetch.wait.max.ms": 50}
         return make_consumer(self.kafka, watch, client_id="test-reader", group_id=group, settings=settings)
 
     def _partitions(self, consumer: Consumer, topic: str) -> list[int]:
@@ -366,24 +365,8 @@ class World:
 
     def _all_of(self, topic: str) -> list[Message]:
         consumer = self._consumer("test-reader")
+        servers = self.kafka.broker.servers
         try:
-            places = [TopicPartition(topic, number, 0) for number in self._partitions(consumer, topic)]
-            ends = {place.partition: consumer.get_watermark_offsets(place, timeout=10)[1] for place in places}
-            consumer.assign(places)
-            found: list[Message] = []
-            deadline = time.monotonic() + _READ_SECONDS
-            open_partitions = {partition for partition, end in ends.items() if end > 0}
-            while open_partitions:
-                assert time.monotonic() < deadline, f"{topic}: a transaction is open in {open_partitions}"
-                for message in consumer.consume(5000, 0.1):
-                    error = message.error()
-                    if error is None:
-                        found.append(message)
-                    else:
-                        assert error.code() == KafkaError._PARTITION_EOF, error
-                for place in consumer.position(places):
-                    if place.offset >= ends[place.partition]:
-                        open_partitions.discard(place.partition)
-            return found
+            return list(read_to_end(consumer, topic, ErrorWatch(servers), servers, timeout_seconds=_READ_SECONDS))
         finally:
             consumer.close()
