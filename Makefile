@@ -14,7 +14,7 @@ export BROKER
 help: ## This list
 	@echo "Rollcast: serve scikit-learn models on Kafka streams, and roll them without anyone noticing."
 	@echo
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  BROKER=auto|kafka|embedded   which Kafka \`demo\` and \`up\` run on (auto: Apache Kafka where Java and Maven work)"
 	@echo "  WINES=path/to/wines_SPA.csv  the wine data; without it the example is breast-cancer, on data inside scikit-learn"
@@ -44,16 +44,22 @@ test: setup ## All tests; those on real Kafka and S3 need Java 17, Maven and Go,
 	$(RUN) pytest
 
 .PHONY: chaos
-chaos: setup ## 20,000 requests while everything is killed, stopped and broken in turn; a judge counts (7 to 15 minutes)
-	$(RUN) python -m tests.chaos
+chaos: setup ## 20,000 requests while everything is killed, stopped and broken in turn, on three brokers and on one; a judge counts
+	for brokers in 3 1; do $(RUN) python -m tests.chaos --brokers $$brokers --rounds 2 --most-pause 2 || exit 1; done
 
 .PHONY: chaos-long
-chaos-long: setup ## The same with 100,000 requests and 20 seeds: a day's work
-	for seed in $$(seq 20); do $(RUN) python -m tests.chaos --seed $$seed --requests 100000 || exit 1; done
+chaos-long: setup ## The same with 100,000 requests, every fault and 20 seeds: a day's work
+	for seed in $$(seq 20); do for brokers in 3 1; do \
+	  $(RUN) python -m tests.chaos --seed $$seed --brokers $$brokers --requests 100000 --long || exit 1; \
+	done; done
 
 .PHONY: bench
 bench: setup ## Messages a second on real Kafka: the article's loop, a pass-through, Rollcast; as ratios
 	$(RUN) python -m bench
+
+.PHONY: bench-recovery
+bench-recovery: setup ## Seconds from a streamer's death to every partition answering again; joins and leaves (a quarter hour)
+	$(RUN) python -m bench.recovery
 
 .PHONY: docs
 docs: setup ## Write docs/reference/ again, from the code

@@ -8,11 +8,8 @@ because a broker warms up; the medians are compared.
 import argparse
 import itertools
 import json
-import os
-import platform
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,11 +18,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import psutil
 from confluent_kafka import Producer
 from rich.console import Console
 from rich.table import Table
 
+from bench.common import machine, run_python, service_environment
 from rollcast_cli.examples import Example, find_example
 from rollcast_cli.local.brokers import BrokerChoice, start_broker
 from rollcast_cli.local.ports import free_ports
@@ -61,10 +58,7 @@ def main() -> None:
                 figures[name].append(run())
                 console.print(f"round {number}: {name}: {figures[name][-1]:,.0f} rows/s")
         console.print(_table(figures))
-        console.print(
-            f"{platform.machine()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, "
-            f"Python {platform.python_version()}, Apache Kafka on the same machine, acks=all, one predictor slot"
-        )
+        console.print(f"{machine()}, one predictor slot")
 
 
 class _Bench:
@@ -81,15 +75,7 @@ class _Bench:
         s3 = start_s3(log=folder / "s3.log")
         stack.callback(s3.stop)
         self._store = ArtifactStore(s3.params)
-        secret = s3.params.secret_access_key
-        self._environ = {
-            "ROLLCAST_KAFKA_SERVERS": self._broker.servers,
-            "ROLLCAST_S3_ENDPOINT_URL": s3.params.endpoint_url or "",
-            "ROLLCAST_S3_BUCKET": s3.params.bucket,
-            "ROLLCAST_S3_ACCESS_KEY_ID": s3.params.access_key_id or "",
-            "ROLLCAST_S3_SECRET_ACCESS_KEY": secret.get_secret_value() if secret else "",
-            "ROLLCAST_CACHE_DIR": str(folder / "cache"),
-        }
+        self._environ = service_environment(self._broker.servers, s3.params, folder / "cache")
         self._train(example)
         values = read_rows(self._row_file(example))
         self._broker.create_topics(topic_specs(TopicNames(prefix="bench-"), partitions=_PARTITIONS))
@@ -103,14 +89,15 @@ class _Bench:
             str(self._folder),
             *(["--data", str(example.data)] if example.data else []),
         ]
-        self._run_python(command)
+        run_python(command, self._environ)
         self._model_path = self._folder / "bench.skops"
 
     def _row_file(self, example: Example) -> Path:
         if example.data is not None:
             return example.data
         target = self._folder / "rows.jsonl"
-        self._run_python(["-m", "rollcast_trainer", "rows", "--config", str(example.config), "--output", str(target)])
+        arguments = ["-m", "rollcast_trainer", "rows", "--config", str(example.config), "--output", str(target)]
+        run_python(arguments, self._environ)
         return target
 
     def _fill(self, topic: str, values: list[bytes]) -> None:
@@ -135,17 +122,8 @@ class _Bench:
         target = f"{name.replace('_', '-')}-{next(self._round)}"
         specs = topic_specs(TopicNames(prefix=f"{target}-"), partitions=_PARTITIONS)
         self._broker.create_topics([spec for spec in specs if spec.name.endswith("app_messages")])
-        out = self._run_python(
-            [
-                "-m",
-                "bench.contenders",
-                name,
-                self._broker.servers,
-                "bench-requests",
-                f"{target}-app_messages",
-                *arguments,
-            ]
-        )
+        places = [self._broker.servers, "bench-requests", f"{target}-app_messages"]
+        out = run_python(["-m", "bench.contenders", name, *places, *arguments], self._environ)
         figure = json.loads(out.splitlines()[-1])
         return float(figure["rows"] / figure["seconds"])
 
@@ -192,15 +170,6 @@ class _Bench:
                 done = now_done
                 yield time.perf_counter(), done
             time.sleep(0.02)
-
-    def _run_python(self, arguments: list[str]) -> str:
-        environ = {**os.environ, **self._environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [sys.executable, *arguments], env=environ, check=False, capture_output=True, text=True, timeout=300
-        )
-        if done.returncode != 0:
-            raise SystemExit(f"{' '.join(arguments[:3])} failed:\n{done.stderr[-2000:]}")
-        return done.stdout
 
 
 def _committed(port: int) -> int:

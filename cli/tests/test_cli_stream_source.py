@@ -14,10 +14,9 @@ from tests.env.kafka import MockKafka
 
 from rollcast_cli.local.processes import Child, NotInTime, start, wait_until
 from rollcast_cli.stream_source import bad_values, main, read_rows, requests
-from rollcast_cli.topic_ends import topic_ends
 from rollcast_common.contracts.headers import header
 from rollcast_common.errors import DataError
-from rollcast_common.kafka import ErrorWatch, TopicNames, make_consumer
+from rollcast_common.kafka import ErrorWatch, TopicNames, make_consumer, topic_ends
 
 ROWS = [b'{"x": 0}', b'{"x": 1}', b'{"x": 2}']
 

@@ -18,12 +18,14 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=150.0, help="requests a second")
     parser.add_argument("--rounds", type=int, default=3, help="each fault at least so many times")
     parser.add_argument("--minutes", type=float, default=0.0, help="at least so long")
+    parser.add_argument("--most-pause", type=float, default=4.0, help="most seconds from a fault's end to the next one")
     parser.add_argument("--brokers", type=int, choices=(1, 3), default=3)
     parser.add_argument("--slots", type=int, default=2)
     parser.add_argument("--faults", help="a list with commas; the default is all, but the only broker is not killed")
+    parser.add_argument("--long", action="store_true", help="also faults that take a minute each")
     parser.add_argument("--keep", type=Path, help="the folder for histories and logs; the default is a temporary one")
     options = parser.parse_args()
-    faults = options.faults.split(",") if options.faults else faults_for(options.brokers)
+    faults = options.faults.split(",") if options.faults else faults_for(options.brokers, long=options.long)
     if unknown := set(faults) - set(FAULTS):
         parser.error(f"unknown faults: {', '.join(sorted(unknown))}; there are {', '.join(FAULTS)}")
     folder = options.keep or Path(tempfile.mkdtemp(prefix="rollcast-chaos-"))
@@ -38,6 +40,7 @@ def main() -> int:
         brokers=options.brokers,
         slots=options.slots,
         faults=faults,
+        most_pause_seconds=options.most_pause,
     )
     # While a broker is away each client says so 20 times a second, and that is what it was sent away for.
     logging.getLogger("rollcast.kafka").setLevel(logging.CRITICAL)

@@ -27,7 +27,15 @@ from tests.chaos.models import DEADLY_X, SLOW_X
 from rollcast_common.contracts import decode_prediction
 from rollcast_common.contracts.dead_letter import parse_dead_letter
 from rollcast_common.errors import RollcastError
-from rollcast_common.kafka import ErrorWatch, KafkaParams, TopicNames, make_admin, make_consumer, make_producer
+from rollcast_common.kafka import (
+    ErrorWatch,
+    KafkaParams,
+    TopicNames,
+    make_admin,
+    make_consumer,
+    make_producer,
+    topic_ends,
+)
 
 __all__ = ["MAX_REQUEST_BYTES", "Client", "Reader", "Sampler", "close_the_books"]
 
@@ -332,10 +340,9 @@ def close_the_books(
     )
 
     def ends(topics: Iterable[str]) -> dict[tuple[str, int], int]:
+        servers = kafka.broker.servers
         return {
-            (topic, number): consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=30)[1]
-            for topic in topics
-            for number in consumer.list_topics(topic, timeout=30).topics[topic].partitions
+            (end.topic, end.partition): end.offset for topic in topics for end in topic_ends(consumer, topic, servers)
         }
 
     def committed() -> dict[int, int]:

@@ -60,7 +60,13 @@ def play(campaign: Campaign, folder: Path, say: Callable[[str], None] = lambda _
         store.start()
         try:
             world = World(cluster.params, cluster.create_topics("chaos.", PARTITIONS), store.params, folder)
-            with Stage(world, seed=campaign.seed, per_second=campaign.per_second, models=_MOST_MODELS) as stage:
+            with Stage(
+                world,
+                seed=campaign.seed,
+                per_second=campaign.per_second,
+                models=_MOST_MODELS,
+                sabotage=("die", "none"),
+            ) as stage:
                 stage.begin(campaign.slots)
                 scene = Scene(stage, cluster, store, chance)
                 _inflict(campaign, scene, say)

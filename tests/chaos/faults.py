@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tests.chaos.cluster import Cluster
+from tests.chaos.saboteur import DEATHS
 from tests.chaos.slots import KeptSlot, signal_process
-from tests.chaos.stage import Stage
+from tests.chaos.stage import BadModel, Stage
 from tests.chaos.store import Store
 
 from rollcast_cli.local.processes import wait_until
@@ -16,6 +17,7 @@ from rollcast_cli.local.processes import wait_until
 __all__ = ["FAULTS", "Scene", "faults_for"]
 
 _SECONDS = 60.0
+_SLOW_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -53,6 +55,15 @@ def _kill_streamer(scene: Scene) -> str:
     slot = scene.any_slot()
     signal_process(_streamer(slot), signal.SIGKILL)
     return slot.name
+
+
+def _kill_streamer_at(point: str) -> Inflict:
+    def inflict(scene: Scene) -> str:
+        slot = scene.any_slot()
+        slot.die_at(point)
+        return slot.name
+
+    return inflict
 
 
 def _kill_host(scene: Scene) -> str:
@@ -123,9 +134,24 @@ def _announce(scene: Scene) -> str:
     return f"model {number + 1}"
 
 
-def _announce_bad(*, wrong_digest: bool) -> Inflict:
+def _announce_with_slow_s3(scene: Scene) -> str:
+    number = scene.take_model()
+    scene.stage.upload(number)
+    with scene.store.stopped():
+        scene.stage.announce(number)
+        time.sleep(_SLOW_SECONDS)  # the fault itself
+    return f"model {number + 1}"
+
+
+def _announce_overwritten(scene: Scene) -> str:
+    number = scene.take_model()
+    scene.stage.announce_overwritten(number)
+    return f"model {number + 1}"
+
+
+def _announce_bad(how: BadModel) -> Inflict:
     def inflict(scene: Scene) -> str:
-        scene.stage.announce_bad(wrong_digest=wrong_digest)
+        scene.stage.announce_bad(how, damage=scene.store.damage)
         return "all slots"
 
     return inflict
@@ -146,29 +172,37 @@ def _bad_records(scene: Scene) -> str:
 
 FAULTS: Mapping[str, Inflict] = {
     "kill-streamer": _kill_streamer,
+    **{f"kill-{point}": _kill_streamer_at(point) for point in DEATHS},
     "kill-host": _kill_host,
     "stop-streamer-2s": _stop_streamer(2.0),
     "stop-streamer-15s": _stop_streamer(15.0),
+    "stop-streamer-70s": _stop_streamer(70.0),
     "restart-slot": _restart_slot,
     "join-and-leave": _join_and_leave,
     "kill-broker": _kill_broker,
     "stop-broker-2s": _stop_broker,
     "announce-without-s3": _announce_without_s3,
+    "announce-slow-s3": _announce_with_slow_s3,
+    "overwritten-model": _announce_overwritten,
     "swap": _announce,
-    "broken-model": _announce_bad(wrong_digest=False),
-    "wrong-digest": _announce_bad(wrong_digest=True),
+    "broken-model": _announce_bad("broken"),
+    "wrong-digest": _announce_bad("wrong-digest"),
+    "truncated-in-s3": _announce_bad("truncated"),
+    "bit-flipped-in-s3": _announce_bad("bit-flipped"),
     "deadly-request": _poison(deadly=True),
     "slow-request": _poison(deadly=False),
     "bad-records": _bad_records,
 }
 
+_LONG = frozenset({"stop-streamer-70s"})
 
-def faults_for(brokers: int) -> tuple[str, ...]:
-    """All of them; but the only broker there is stays alive.
+
+def faults_for(brokers: int, *, long: bool = False) -> tuple[str, ...]:
+    """All of them, those that take a minute only where it is `long`; but the only broker there is stays alive.
 
     A broker that starts again is for a moment the leader of nothing. Kafka 4.3.1 takes a partition without a leader for
     one that was deleted, and completes a transaction that was being committed without its marker there: its records
     belong to the same producer's next transaction in that partition, and its offsets are not committed. No client can
     make up for that. With replicas there is always a leader.
     """
-    return tuple(name for name in FAULTS if brokers > 1 or name != "kill-broker")
+    return tuple(name for name in FAULTS if (brokers > 1 or name != "kill-broker") and (long or name not in _LONG))

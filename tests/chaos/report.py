@@ -63,9 +63,9 @@ def report(verdict: Verdict, events: Sequence[Event], *, seed: int, seconds: flo
         f"lost {verdict.lost}, doubled {verdict.doubled}, out of order {verdict.out_of_order}, wrong {verdict.wrong}; "
         f"longest output gap {verdict.longest_gap_seconds:.1f} s, nobody ready {nobody_ready_seconds(events):.1f} s"
     )
-    yield f"{'fault':<22}{'times':>6}{'recovery: median':>18}{'max (s)':>9}"
+    yield f"{'fault':<25}{'times':>6}{'recovery: median':>18}{'max (s)':>9}"
     for kind, found in sorted(recoveries(events).items()):
-        yield f"{kind:<22}{faults[kind]:>6}{statistics.median(found):>18.2f}{max(found):>9.2f}"
+        yield f"{kind:<25}{faults[kind]:>6}{statistics.median(found):>18.2f}{max(found):>9.2f}"
     for violation in verdict.violations:
         yield f"VIOLATED {violation.invariant}: {violation.what}"
         for event in violation.history[:_SHOWN_EVENTS]:

@@ -1,13 +1,15 @@
 """`python -m tests.chaos.saboteur PROVOCATION BUG run …`: the real predictor with a bug planted into its classes.
 
 Some bugs show only when something goes wrong. `PROVOCATION` sees to that, with or without a bug (`none`):
-`abort` aborts every fifth transaction after its outputs are at the broker; `die` kills the streamer once, between
-two of its transactions' steps; with `quiet` nothing is provoked.
+`abort` aborts every fifth transaction after its outputs are at the broker; with `die` the streamer kills itself at that
+step of its loop that is written into its order file, as often as one is written; with `quiet` nothing is provoked.
 """
 
 import os
+import random
 import signal
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,22 +19,39 @@ from confluent_kafka import TopicPartition
 
 from rollcast_predictor import supervisor
 from rollcast_predictor.batch import Batch
-from rollcast_predictor.committing import BatchAborted, TransactionalCommitter
+from rollcast_predictor.committing import BatchAborted, TransactionalCommitter, _Producing
 from rollcast_predictor.lineup import Lineup
 from rollcast_predictor.outputs import OutputMaker
 from rollcast_predictor.streamer import Streamer
 
-__all__ = ["BUGS", "MARK_VARIABLE", "PROVOCATIONS"]
+__all__ = ["BUGS", "DEATHS", "MARK_VARIABLE", "ORDER_VARIABLE", "PROVOCATIONS"]
+
+ORDER_VARIABLE = "ROLLCAST_TEST_DIE_AT"
+"""Names the file into which somebody writes at which of DEATHS the next streamer that comes there is to die."""
+
+DEATHS = (
+    "after-consume",
+    "after-produce",
+    "after-send-offsets",
+    "before-commit",
+    "while-committing",
+    "after-commit",
+)
 
 MARK_VARIABLE = "ROLLCAST_TEST_DIED"
 """Names the file by which the next streamer knows that one has died already."""
 
 _EVERY = 5
 _DIES_AT = 20
+_COMMIT_SECONDS = 0.01
+"""About as long as a commit takes on this machine's broker."""
 
 Patch = Callable[[], None]
 # What is patched is found by its name: a method that is renamed must end the saboteur, not disarm it.
 _commit = TransactionalCommitter.commit
+_until_done = TransactionalCommitter._until_done
+_produce_all = _Producing.produce_all
+_consume = Streamer._consume
 _owned_go_back = Streamer._owned_go_back
 _next_offsets = Batch.next_offsets
 _outputs = OutputMaker.outputs
@@ -65,21 +84,48 @@ def _abort_every_fifth() -> None:
     TransactionalCommitter.commit = commit  # type: ignore[method-assign]  # what a saboteur does
 
 
-def _die_once() -> None:
-    mark = Path(os.environ[MARK_VARIABLE])
-    commits = 0
-    sent = TransactionalCommitter._until_done
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _is_to_die(point: str) -> bool:
+    """Once for each order: it is torn up before it is obeyed, or the next streamer would die of it, too."""
+    order = Path(os.environ[ORDER_VARIABLE])
+    if not order.exists() or order.read_text(encoding="utf-8") != point:
+        return False
+    order.unlink()
+    return True
+
+
+def _die_where_told() -> None:
+    def consume(self: Streamer) -> Batch | None:
+        batch = _consume(self)
+        if batch is not None and _is_to_die("after-consume"):
+            _die()
+        return batch
+
+    def produce_all(self: _Producing, outputs: list[Any]) -> dict[int, str]:
+        refused = _produce_all(self, outputs)
+        if _is_to_die("after-produce"):
+            self.producer.flush(10)  # the broker has them all, in a transaction that nobody will end
+            _die()
+        return refused
 
     def until_done(self: TransactionalCommitter, doing: str, call: Callable[[], Any], **options: Any) -> None:
-        nonlocal commits
-        sent(self, doing, call, **options)
-        if doing == "sending offsets":
-            commits += 1
-            if commits == _DIES_AT and not mark.exists():
-                mark.touch()
-                self._producer.flush(10)
-                os.kill(os.getpid(), signal.SIGKILL)
+        if doing == "committing" and _is_to_die("before-commit"):
+            self._producer.flush(10)
+            _die()
+        if doing == "committing" and _is_to_die("while-committing"):
+            moment = random.uniform(0, _COMMIT_SECONDS)  # noqa: S311  # no secret: any will do
+            threading.Timer(moment, _die).start()
+        _until_done(self, doing, call, **options)
+        if doing == "sending offsets" and _is_to_die("after-send-offsets"):
+            _die()
+        if doing == "committing" and _is_to_die("after-commit"):
+            _die()
 
+    Streamer._consume = consume  # type: ignore[method-assign]  # what a saboteur does
+    _Producing.produce_all = produce_all  # type: ignore[method-assign]  # what a saboteur does
     TransactionalCommitter._until_done = until_done  # type: ignore[method-assign]  # what a saboteur does
 
 
@@ -157,7 +203,7 @@ def _patched_maker(**wrong: str) -> None:
     Streamer._take_up = take_up  # type: ignore[method-assign]  # what a saboteur does
 
 
-PROVOCATIONS: Mapping[str, Patch] = {"quiet": _nothing, "abort": _abort_every_fifth, "die": _die_once}
+PROVOCATIONS: Mapping[str, Patch] = {"quiet": _nothing, "abort": _abort_every_fifth, "die": _die_where_told}
 
 BUGS: Mapping[str, Patch] = {
     "none": _nothing,

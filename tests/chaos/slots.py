@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 from tests.chaos.actors import MAX_REQUEST_BYTES
-from tests.chaos.saboteur import MARK_VARIABLE
+from tests.chaos.saboteur import DEATHS, MARK_VARIABLE, ORDER_VARIABLE
 from tests.env.predictor import Slot, World
 
 from rollcast_cli.local.ports import free_ports
@@ -38,6 +38,7 @@ class KeptSlot:
         self._world = world
         self._sabotage = sabotage
         self._standby = standby
+        self._order = world.folder / f"slot-{ordinal}.die-at"
         self._port = free_ports(1)[0]
         self._lock = threading.RLock()
         self._slot: Slot | None = None
@@ -67,6 +68,7 @@ class KeptSlot:
                 # Hosts unpickle a class of tests/chaos.
                 "PYTHONPATH": str(_ROOT),
                 MARK_VARIABLE: str(self._world.folder / f"slot-{self.ordinal}.died"),
+                ORDER_VARIABLE: str(self._order),
             },
             cwd=_ROOT,
         )
@@ -107,6 +109,14 @@ class KeptSlot:
     @property
     def host_pid(self) -> int | None:
         return self.health().get("host_pid")
+
+    def die_at(self, point: str) -> None:
+        """The streamer kills itself at this one of the saboteur's DEATHS; returns when it has come there."""
+        assert point in DEATHS
+        assert self._sabotage is not None
+        assert self._sabotage[0] == "die"
+        self._order.write_text(point, encoding="utf-8")
+        self.wait(lambda: not self._order.exists(), f"it dies {point}")
 
     # Coming and going.
 

@@ -2,7 +2,8 @@
 
 import hashlib
 import time
-from typing import Self
+from collections.abc import Callable
+from typing import Literal, Self
 
 from tests.chaos.actors import Client, Reader, Sampler, close_the_books
 from tests.chaos.history import Announced, Event, Fault, Writer, read_history
@@ -13,9 +14,12 @@ from tests.env.predictor import MODEL, World
 from rollcast_cli.local.processes import wait_until
 from rollcast_common.contracts import ModelTrained, ServedVersion
 
-__all__ = ["Stage"]
+__all__ = ["PARTITIONS", "BadModel", "Stage"]
 
 PARTITIONS = 4
+
+BadModel = Literal["broken", "wrong-digest", "truncated", "bit-flipped"]
+"""Broken and announced as it is; good and announced as another; good, and damaged where it lies."""
 
 
 class Stage:
@@ -46,6 +50,7 @@ class Stage:
         self._digests = list(slopes)
         self._bad_ones = 0
         self._serving: ServedVersion | None = None
+        self._overwritten = 0
         self.slots: dict[int, KeptSlot] = {}
         self.client = Client(
             world.kafka, world.names, self.folder / "client.jsonl", seed=seed, slopes=slopes, per_second=per_second
@@ -79,17 +84,35 @@ class Stage:
             ModelTrained(model=MODEL, version=version, uri=uri, format="pickle", sha256=digest)
         )
 
-    def announce_bad(self, *, wrong_digest: bool) -> None:
-        """A candidate that nobody may serve, so the history knows nothing of it."""
+    def announce_overwritten(self, number: int) -> None:
+        """A good model whose key holds another one by the time it is fetched: its version is still there."""
+        self._overwritten += 1
+        key = f"models/overwritten-{self._overwritten}.pkl"
+        ref = self.world.store.put_once(key, self._files[number])
+        other = self._files[(number + 1) % len(self._files)].read_bytes()
+        self.world.store._client.put_object(Bucket=self.world.s3.bucket, Key=key, Body=other)
+        version, digest = f"v{number + 1}", self._digests[number]
+        self._writer.write([Announced(version=version, sha256=digest, time=time.monotonic())])
+        event = ModelTrained(
+            model=MODEL, version=version, uri=ref.uri, format="pickle", sha256=digest, version_id=ref.version_id
+        )
+        self._serving = self.world.announce(event)
+
+    def announce_bad(self, how: BadModel, *, damage: Callable[..., None]) -> None:
+        """A candidate that nobody may serve, so the history knows nothing of it. `damage` is the store's."""
         self._bad_ones += 1
         name = f"bad-{self._bad_ones}"
+        key = f"models/{name}.pkl"
         path = self.world.folder / f"{name}.pkl"
-        if wrong_digest:
-            save_line(-1.0, path)
-        else:
-            path.write_bytes(self._files[0].read_bytes()[:-20])
-        ref = self.world.store.put_once(f"models/{name}.pkl", path)
-        digest = hashlib.sha256(name.encode() if wrong_digest else path.read_bytes()).hexdigest()
+        save_line(-1.0, path)
+        if how == "broken":
+            path.write_bytes(path.read_bytes()[:-20])
+        ref = self.world.store.put_once(key, path)
+        digest = hashlib.sha256(name.encode() if how == "wrong-digest" else path.read_bytes()).hexdigest()
+        if how == "truncated":
+            damage(key, lambda data: data[:-1])
+        elif how == "bit-flipped":
+            damage(key, lambda data: data[:-9] + bytes([data[-9] ^ 1]) + data[-8:])
         bad = ServedVersion(version=name, uri=ref.uri, format="pickle", sha256=digest)
         assert self._serving is not None
         self.world.assign(self._serving, bad, weight=50.0)

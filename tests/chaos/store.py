@@ -1,5 +1,9 @@
-"""An S3 server that can be stopped and started again on the same port and data."""
+"""An S3 server that can be stopped and started again on the same port and data, and whose data can be damaged."""
 
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -52,3 +56,18 @@ class Store:
     def stop(self) -> None:
         if self._child is not None:
             self._child.kill()
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """It takes connections, and says nothing."""
+        assert self._child is not None
+        os.kill(self._child.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._child.pid, signal.SIGCONT)
+
+    def damage(self, key: str, change: Callable[[bytes], bytes]) -> None:
+        """As a disk would: S3 itself does not notice."""
+        path = self._folder / "objects" / self.params.bucket / key
+        path.write_bytes(change(path.read_bytes()))

@@ -7,14 +7,18 @@ from tests.chaos.report import report
 
 _FAULTS = (
     "kill-streamer",
+    "kill-while-committing",
     "kill-host",
     "stop-streamer-2s",
     "restart-slot",
     "stop-broker-2s",
     "announce-without-s3",
     "swap",
+    "overwritten-model",
     "broken-model",
     "wrong-digest",
+    "truncated-in-s3",
+    "bit-flipped-in-s3",
     "deadly-request",
     "slow-request",
     "bad-records",

@@ -94,10 +94,10 @@ def real_kafka(
 
 @dataclass(frozen=True, slots=True)
 class SaslKafka:
-    """A broker that wants a password on the listener that its clients are told of."""
+    """A broker that wants a password on the listener that its clients are told of, and allows them what ACLs say."""
 
     inside: KafkaParams
-    """Without a password, for those who prepare it."""
+    """Without a password, for those who prepare it; they may do anything."""
 
     servers: str
     username: str
@@ -116,6 +116,8 @@ def sasl_kafka(folder: Path) -> Iterator[SaslKafka]:
         "advertised.listeners": f"{plain},{sasl}",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT",
         "sasl.enabled.mechanisms": "PLAIN",
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:ANONYMOUS",
         "listener.name.sasl_plaintext.plain.sasl.jaas.config": f'{module} user_{username}="{password}";',
     }
     with real_kafka(folder, ports=(client, controller), extra_properties=extra) as kafka:

@@ -1,11 +1,11 @@
 """The real `rollcast-predictor` as a process, and what a test needs around it: models, requests, what was answered."""
 
+import http.client
 import json
 import os
 import re
 import signal
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections import Counter, defaultdict
@@ -37,7 +37,7 @@ from rollcast_common.contracts.dead_letter import DeadLetter, parse_dead_letter
 from rollcast_common.contracts.predictor_status import decode_predictor_status
 from rollcast_common.errors import ArtifactNotFound, StoreProblem
 from rollcast_common.identity import ModelIdentity
-from rollcast_common.kafka import ErrorWatch, KafkaParams, TopicNames, make_consumer, make_producer
+from rollcast_common.kafka import ErrorWatch, KafkaParams, TopicNames, make_consumer, make_producer, read_to_end
 from rollcast_common.models.files import save_model
 
 __all__ = ["Answers", "Requests", "Sent", "Slot", "World", "line_of"]
@@ -76,7 +76,7 @@ class Slot:
         except urllib.error.HTTPError as error:
             with error:
                 return error.read()
-        except OSError:
+        except (OSError, http.client.HTTPException):  # the second when it dies in the middle of its answer
             return None
 
     def health(self) -> dict[str, Any]:
@@ -431,7 +431,7 @@ class World:
 
     def _consumer(self, group: str) -> Consumer:
         watch = ErrorWatch(self.kafka.broker.servers)
-        settings: dict[str, str | int | float | bool] = {"enable.partition.eof": True, "fetch.wait.max.ms": 50}
+        settings: dict[str, str | int | float | bool] = {"fetch.wait.max.ms": 50}
         return make_consumer(self.kafka, watch, client_id="test-reader", group_id=group, settings=settings)
 
     def _partitions(self, consumer: Consumer, topic: str) -> list[int]:
@@ -439,24 +439,8 @@ class World:
 
     def _all_of(self, topic: str) -> list[Message]:
         consumer = self._consumer("test-reader")
+        servers = self.kafka.broker.servers
         try:
-            places = [TopicPartition(topic, number, 0) for number in self._partitions(consumer, topic)]
-            ends = {place.partition: consumer.get_watermark_offsets(place, timeout=10)[1] for place in places}
-            consumer.assign(places)
-            found: list[Message] = []
-            deadline = time.monotonic() + _READ_SECONDS
-            open_partitions = {partition for partition, end in ends.items() if end > 0}
-            while open_partitions:
-                assert time.monotonic() < deadline, f"{topic}: a transaction is open in {open_partitions}"
-                for message in consumer.consume(5000, 0.1):
-                    error = message.error()
-                    if error is None:
-                        found.append(message)
-                    else:
-                        assert error.code() == KafkaError._PARTITION_EOF, error
-                for place in consumer.position(places):
-                    if place.offset >= ends[place.partition]:
-                        open_partitions.discard(place.partition)
-            return found
+            return list(read_to_end(consumer, topic, ErrorWatch(servers), servers, timeout_seconds=_READ_SECONDS))
         finally:
             consumer.close()

@@ -6,10 +6,99 @@ import resource
 from pathlib import Path
 
 import numpy as np
-from tests.env.predictor import World, line_of
+import psutil
+import pytest
+from tests.env.predictor import Slot, World, line_of
 from tests.env.records import set_largest_message
 
 _MOODY = Path(__file__).parents[2] / "services" / "predictor" / "tests" / "importable"
+
+
+_DEADLINE_SECONDS = 1.0
+
+
+def serve_moody(world: World, *arguments: str) -> Slot:
+    pickle = world.folder / "moody.pkl"
+    # As pickle would write it, without importing a module that only hosts know.
+    pickle.write_bytes(b"cmoody\nMoody\n(tR.")
+    world.store.put_once("models/moody.pkl", pickle)
+    world.announce("models/moody.pkl")
+    python_path = os.pathsep.join([str(_MOODY), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return world.serve("moody", "--allow-pickle", *arguments, environ={"PYTHONPATH": python_path})
+
+
+@pytest.mark.parametrize(
+    ("mood", "reason", "failures", "said"),
+    [
+        ("raises", "model-error", {}, ""),
+        ("says_nan", "bad-output", {}, ""),
+        ("says_one_for_all", "bad-output", {}, ""),
+        ("says_too_much", "bad-output", {}, ""),
+        ("says_too_little", "bad-output", {}, ""),
+        ("dawdles", None, {}, ""),
+        ("sleeps", "model-timeout", {'kind="timeout"': 3}, "was not done scoring after 1 s"),
+        ("leaves", "model-crash", {'kind="death"': 3}, "ended while scoring (exit code 3)"),
+        ("is_killed", "model-crash", {'kind="death"': 3}, "ended while scoring (signal SIGKILL; out of memory?)"),
+        ("wants_too_much", "model-crash", {'kind="death"': 3}, "ended while scoring (out of memory)"),
+    ],
+)
+def test_one_row_that_the_model_cannot_do_delays_its_neighbours_by_some_deadlines_at_most(
+    world: World, mood: str, reason: str | None, failures: dict[str, float], said: str
+) -> None:
+    """The batch is tried twice and then row by row, so its good rows wait for three deadlines and three fresh hosts."""
+    slot = serve_moody(
+        world, "--batch-deadline-seconds", str(_DEADLINE_SECONDS), "--host-memory-bytes", str(1_500_000_000)
+    )
+    requests = world.requests()
+    for number in range(60):
+        row = {"x": number, "mood": mood if number == 20 else "good"}
+        requests.send(json.dumps(row).encode(), b"of one partition, hence of one batch")
+    world.wait_answered(requests, [slot])
+
+    answers = world.check_exactly_once(requests)
+    assert [letter.reason.value for letter, _ in answers.dead_letters] == ([reason] if reason else [])
+    for letter, _ in answers.dead_letters:
+        assert (letter.model, letter.version) == ("line", "moody")
+    late_ms = max(prediction.prediction_time - prediction.request_time for _, prediction in answers.predictions)
+    assert late_ms < 1000 * (3 * _DEADLINE_SECONDS + 3)
+    slot.wait(lambda: slot.metric("batches_total")[""] >= 1, "it is counted", 5)
+    assert slot.metric("dead_letters_total") == ({f'reason="{reason}"': 1} if reason else {})
+    assert slot.metric("host_failures_total") == failures
+    lines = slot.events("host failed")
+    assert len(lines) == sum(failures.values())
+    for line in lines:
+        assert line["model"] == "line@moody"
+        assert said in line["problem"]
+
+
+def test_a_model_that_leaks_is_given_a_fresh_host_and_every_row_is_answered(world: World) -> None:
+    slot = serve_moody(world, "--host-memory-bytes", str(1_500_000_000))
+    requests = world.requests()
+    for number in range(12):  # 300 MB each, one batch each
+        requests.send(json.dumps({"x": number, "mood": "hoards"}).encode(), b"key")
+        world.wait_answered(requests, [slot])
+    answers = world.check_exactly_once(requests)
+    assert answers.dead_letters == []
+    assert slot.metric("host_failures_total")['kind="death"'] > 0
+    assert all("out of memory" in line["problem"] for line in slot.events("host failed"))
+
+
+def test_a_host_has_no_credential_and_no_way_to_anybody_but_its_streamer(world: World) -> None:
+    world.publish("v1", 2)
+    slot = world.serve("v1")
+    host = psutil.Process(slot.health()["host_pid"])
+    zygote = host.parent()
+    assert zygote is not None
+    assert zygote.pid != slot.streamer_pid
+    secret = world.environment()["ROLLCAST_S3_SECRET_ACCESS_KEY"]
+    assert secret in psutil.Process(slot.streamer_pid).environ().values()
+    for process in (host, zygote):
+        # As the kernel has it, from when the process began.
+        environ = Path(f"/proc/{process.pid}/environ").read_bytes().decode()
+        assert secret not in environ
+        assert "ROLLCAST_" not in environ
+        assert "AWS_" not in environ
+        assert process.net_connections(kind="inet") == []
 
 
 def test_rows_that_hang_or_crash_the_model_become_dead_letters_and_cost_no_other_row(world: World) -> None:
@@ -20,15 +109,7 @@ def test_rows_that_hang_or_crash_the_model_become_dead_letters_and_cost_no_other
         row = {"x": number, "mood": moods.get(number, "good")}
         requests.send(json.dumps(row).encode(), b"of one partition, hence of one batch")
     requests.flush()
-    pickle = world.folder / "moody.pkl"
-    # As pickle would write it, without importing a module that only hosts know.
-    pickle.write_bytes(b"cmoody\nMoody\n(tR.")
-    world.store.put_once("models/moody.pkl", pickle)
-    world.announce("models/moody.pkl")
-    python_path = os.pathsep.join([str(_MOODY), *filter(None, [os.environ.get("PYTHONPATH")])])
-    slot = world.serve(
-        "moody", "--allow-pickle", "--batch-deadline-seconds", "0.5", environ={"PYTHONPATH": python_path}
-    )
+    slot = serve_moody(world, "--batch-deadline-seconds", "0.5")
     world.wait_answered(requests, [slot], seconds=120)
 
     answers = world.check_exactly_once(requests)

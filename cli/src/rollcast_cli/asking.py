@@ -7,12 +7,19 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
-from rollcast_cli.topic_ends import topic_ends
 from rollcast_common.contracts import REQUEST_ID_HEADER, decode_prediction
 from rollcast_common.contracts.dead_letter import parse_dead_letter, replayed_place
 from rollcast_common.contracts.request import MODEL_HEADER
 from rollcast_common.errors import ConfigError, ContractError, KafkaUnavailable, RollcastError
-from rollcast_common.kafka import ErrorWatch, KafkaParams, make_consumer, make_producer, problem_from, reach_broker
+from rollcast_common.kafka import (
+    ErrorWatch,
+    KafkaParams,
+    make_consumer,
+    make_producer,
+    problem_from,
+    reach_broker,
+    topic_ends,
+)
 
 __all__ = ["Refused", "ask"]
 

@@ -1,15 +1,13 @@
 """Dead letters are not the end: list them, look at one, send them again once what was wrong is mended."""
 
 import re
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import KafkaException, Message, Producer
 
-from rollcast_cli.topic_ends import topic_ends
 from rollcast_common.contracts import DeadLetter, DeadLetterReason
 from rollcast_common.contracts.dead_letter import (
     original_headers,
@@ -17,15 +15,14 @@ from rollcast_common.contracts.dead_letter import (
     replay_mark_headers,
     replayed_place,
 )
-from rollcast_common.errors import ConfigError, ContractError, KafkaUnavailable
-from rollcast_common.kafka import ErrorWatch, KafkaParams, make_consumer, make_producer, problem_from
+from rollcast_common.errors import ConfigError, ContractError
+from rollcast_common.kafka import ErrorWatch, KafkaParams, make_consumer, make_producer, problem_from, read_to_end
 
 __all__ = ["Filter", "Letter", "Replay", "parse_place", "parse_since", "read_letters", "replay"]
 
 REPLAY_HEADER = "rollcast-replay-of"
 """On a replayed request: which dead letter it was."""
 
-_READ_SECONDS = 60.0
 _BATCH_LETTERS = 500
 _MAX_MESSAGE_BYTES = 16 << 20
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -132,7 +129,7 @@ def read_letters(kafka: KafkaParams) -> list[Letter]:
         kafka, watch, client_id="rollcast-dead-letters", group_id="rollcast-dead-letters", settings=settings
     )
     try:
-        messages = list(_all_of(consumer, topic, watch, kafka.broker.servers))
+        messages = list(read_to_end(consumer, topic, watch, kafka.broker.servers))
     finally:
         consumer.close()
     return letters_of(messages)
@@ -226,25 +223,6 @@ def _send_batch(producer: Producer, topic: str, letters: list[Letter]) -> None:
     except KafkaException:
         producer.abort_transaction(30)
         raise
-
-
-def _all_of(consumer: Consumer, topic: str, watch: ErrorWatch, servers: str) -> Iterator[Message]:
-    ends = {end.partition: end.offset for end in topic_ends(consumer, topic, servers)}
-    places = [TopicPartition(topic, number, 0) for number in ends]
-    consumer.assign(places)
-    open_partitions = {number for number, end in ends.items() if end > 0}
-    deadline = time.monotonic() + _READ_SECONDS
-    while open_partitions:
-        if time.monotonic() > deadline:
-            raise KafkaUnavailable(f"Kafka at {servers}: reading {topic}: not at its end after {_READ_SECONDS:g} s")
-        for message in consumer.consume(1000, 0.1):
-            if message.error() is None:
-                yield message
-        watch.check(f"reading {topic}")
-        # Not the last record's offset: in a topic written in transactions the last one is a marker.
-        for place in consumer.position(places):
-            if place.offset >= ends[place.partition]:
-                open_partitions.discard(place.partition)
 
 
 def _text(value: bytes | str | None) -> str | None:

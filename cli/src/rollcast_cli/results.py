@@ -1,17 +1,15 @@
 """Reads what predictors commit, as any consumer would, and counts it."""
 
-import statistics
 import threading
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Self
 
-from rollcast_cli.topic_ends import topic_ends
 from rollcast_common.contracts import decode_prediction
 from rollcast_common.contracts.dead_letter import parse_dead_letter, replayed_place
 from rollcast_common.errors import ContractError, RollcastError
-from rollcast_common.kafka import ErrorWatch, KafkaParams, make_consumer
+from rollcast_common.kafka import ErrorWatch, KafkaParams, make_consumer, topic_ends
 
 __all__ = ["ResultReader", "Results", "VersionView", "percentile"]
 
@@ -86,9 +84,6 @@ class Results:
                 )
             )
         return views
-
-    def median_ms(self) -> float | None:
-        return statistics.median(self.latencies_ms) if self.latencies_ms else None
 
 
 class ResultReader:

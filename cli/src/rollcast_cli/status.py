@@ -7,8 +7,7 @@ from rich.table import Table
 
 from rollcast_cli.connection import Connection
 from rollcast_cli.local.stack import slot_health
-from rollcast_cli.topic_ends import topic_ends
-from rollcast_common.kafka import ErrorWatch, make_consumer, reach_broker
+from rollcast_common.kafka import ErrorWatch, make_consumer, reach_broker, topic_ends
 
 __all__ = ["collect_status", "status_tables"]
 

@@ -77,6 +77,8 @@ def test_a_row_that_the_model_cannot_do_costs_no_other_row(host_of: Any) -> None
         ("raises", "model-error", "the model raised ValueError: no such wine"),
         ("says_nan", "bad-output", "the model's result: is nan"),
         ("says_too_much", "bad-output", "the model gave 2 results for 1 rows"),
+        ("says_too_little", "bad-output", "the model gave 0 results for 1 rows"),
+        ("says_one_for_all", "bad-output", "the model gave float64, not one result for each row"),
         ("says_an_object", "bad-output", "the model's result: is of type dict"),
     ):
         answer = scored(host, row(1), row(2, mood), None, row(3), b"{")

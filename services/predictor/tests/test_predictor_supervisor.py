@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,6 +84,18 @@ def test_waiting_before_the_next_try_costs_no_processor(slot: Slot) -> None:
     slot.wait_for("serving", 4)
     after = psutil.Process(slot.process.pid).cpu_times()
     assert after.user + after.system - used.user - used.system < 0.5
+
+
+def test_a_streamer_that_is_killed_soon_and_often_is_followed_at_once_each_time(slot: Slot) -> None:
+    """The waits of those that end by themselves made half a minute of recovery out of kills a few seconds apart."""
+    kills = 6
+    for turn in range(1, kills + 1):
+        active = slot.wait_for("serving", turn)
+        slot.wait_for("started", turn + 1)
+        killed_at = time.monotonic()
+        os.kill(active, signal.SIGKILL)
+        slot.wait_for("serving", turn + 1)
+        assert time.monotonic() - killed_at < 0.9  # less than the shortest wait
 
 
 def test_a_standby_that_dies_before_it_may_go_is_replaced(slot: Slot) -> None:

@@ -187,9 +187,11 @@ class _Supervisor:
         if code in (0, EXIT_PERMANENT) or (code > 0 and not self._served_once):
             return EXIT_PERMANENT
         lived = time.monotonic() - (streamer.went_at or 0.0)
+        # Nobody kills himself: what served and was killed says nothing about how the next one will fare.
+        killed = streamer.served and code == -signal.SIGKILL
         if lived > _SOON_SECONDS:
             self._wait_seconds = _FIRST_WAIT_SECONDS
-        else:
+        elif not killed:
             _log.warning("streamers keep ending", wait_seconds=self._wait_seconds)
             deadline = time.monotonic() + self._wait_seconds
             while not self._stopping.is_set() and (left := deadline - time.monotonic()) > 0:

@@ -41,6 +41,16 @@ class Moody:
         print("printed by the model")  # noqa: T201  # the point of it
         return xs
 
+    def says_too_little(self, xs: Any, _: Any) -> Any:
+        return xs[:-1]
+
+    def says_one_for_all(self, xs: Any, _: Any) -> Any:
+        return xs.sum()
+
+    def dawdles(self, xs: Any, _: Any) -> Any:
+        time.sleep(0.2)
+        return xs
+
     def sleeps(self, *_: Any) -> Any:
         time.sleep(600)
 
@@ -52,6 +62,9 @@ class Moody:
 
     def is_killed(self, *_: Any) -> Any:
         os.kill(os.getpid(), signal.SIGKILL)
+
+    def wants_too_much(self, xs: Any, _: Any) -> Any:
+        return np.ones(10 * _HOARDED_BYTES // 8)[: len(xs)]
 
     def hoards(self, xs: Any, _: Any) -> Any:
         self.hoard.append(np.ones(_HOARDED_BYTES // 8))

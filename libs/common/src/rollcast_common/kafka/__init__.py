@@ -8,6 +8,7 @@ from rollcast_common.kafka.params import (
     KafkaParams,
     load_kafka_params,
 )
+from rollcast_common.kafka.reading import read_to_end, topic_ends
 from rollcast_common.kafka.table import Row, TableFollower
 from rollcast_common.kafka.topics import TopicNames, check_topics, create_topics, topic_specs
 
@@ -29,5 +30,7 @@ __all__ = [
     "make_producer",
     "problem_from",
     "reach_broker",
+    "read_to_end",
+    "topic_ends",
     "topic_specs",
 ]
