@@ -106,7 +106,13 @@ def test_the_demo_keeps_its_promises_and_leaves_nothing_behind(home: Path) -> No
     }
     assert count["requests acknowledged"] == count["predictions"] + count["dead letters"] > 200
     assert facts["planted, and come back"] == f"{count['dead letters']} of {count['dead letters']}"
-    assert facts["swaps under traffic"].startswith("1 (2 of 2 slots, ")
+    assert facts["rolled out under traffic"].endswith("(2 of 2 slots)")
+    assert facts["rolled back under traffic"].endswith("(PredictionDrift)")
+    steps = re.findall(r"^│ +[\d.]+ s │ (first|second|bad) +│ (\w+) +│", report, re.MULTILINE)
+    assert [step for model, step in steps if model == "first"][:3] == ["Verifying", "Promoting", "Live"]
+    second = [step for model, step in steps if model == "second"]
+    assert second == ["Verifying", "Shadow", "Canary", "Canary", "Canary", "Promoting", "Live"]
+    assert [step for model, step in steps if model == "bad"][-1] == "PredictionDrift"
     # Broker, S3, two slots, their hosts, two trainers and a source at least: so the look at them was no empty one.
     assert len(seen) >= 9
     wait_until(lambda: not alive(list(seen.values())), what="all are gone", timeout_seconds=10)
