@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,9 @@ from tests.env.kafka import RealKafka
 from tests.env.predictor import Requests, Slot, World
 
 _PAUSE_SECONDS = 0.02
+_OUTAGE_SECONDS = 35.0
+_GRACE_SECONDS = 30.0
+"""What Kubernetes gives a container to end, unless it is told otherwise."""
 
 
 class Load:
@@ -129,5 +133,83 @@ def test_a_broker_that_is_away_for_a_while_is_waited_for(world: World, requests:
         # end (seen with Kafka 4.3.1). The campaign kills brokers where others hold what they held.
         kafka.restart()
         wait_for_answers(slot, 2000)
+    world.wait_answered(requests, [slot])
+    world.check_exactly_once(requests)
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A process that holds what it has, and says nothing."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_a_broker_that_says_nothing_for_half_a_minute_costs_no_answer(
+    world: World, requests: Requests, kafka: RealKafka
+) -> None:
+    """Longer than a transaction may last, a session, and the patience of the slot with a commit: its clients are all
+    given up, and new ones go on where the last commit ended.
+    """
+    world.publish("v1", 2)
+    slot = world.serve("v1")
+    streamer = slot.streamer_pid
+    with Load(requests).running():
+        wait_for_answers(slot, 2000)
+        with stopped(kafka.pid):
+            time.sleep(_OUTAGE_SECONDS)  # the fault itself
+        wait_for_answers(slot, 2000)
+    world.wait_answered(requests, [slot])
+    world.check_exactly_once(requests)
+    assert slot.events("starting anew with Kafka after an outage")
+    assert slot.streamer_pid == streamer
+
+
+def test_a_slot_that_is_asked_to_end_while_the_broker_says_nothing_ends_within_its_grace(
+    world: World, requests: Requests, kafka: RealKafka
+) -> None:
+    world.publish("v1", 2)
+    slot = world.serve("v1")
+    with Load(requests).running():
+        wait_for_answers(slot, 2000)
+        with stopped(kafka.pid):
+            slot.child.terminate()
+            slot.wait_for_end(_GRACE_SECONDS)
+        again = world.serve("v1")
+        wait_for_answers(again, 2000)
+    world.wait_answered(requests, [again])
+    world.check_exactly_once(requests)
+
+
+def test_a_streamer_that_was_away_while_another_took_its_partitions_answers_nothing_again(
+    world: World, requests: Requests
+) -> None:
+    world.publish("v1", 2)
+    first, second = world.serve("v1"), world.serve("v1", ordinal=1)
+    with Load(requests).running():
+        wait_for_answers(first, 1000)
+        with stopped(first.streamer_pid):
+            second.wait(lambda: second.health()["partitions"] == 4, "the other one has all partitions")
+            wait_for_answers(second, 2000)
+        # What it held was given away: it is refused, and begins anew.
+        wait_for_answers(first, 1000)
+    world.wait_answered(requests, [first, second])
+    world.check_exactly_once(requests)
+
+
+def test_of_two_processes_that_run_as_one_slot_no_answer_comes_twice(world: World, requests: Requests) -> None:
+    world.publish("v1", 2)
+    slot = world.serve("v1")
+    with Load(requests).running():
+        wait_for_answers(slot, 1000)
+        twin = world.start()
+        slot.wait(
+            lambda: any("another process runs as the same slot" in str(line.get("problem")) for line in slot.lines()),
+            "the older one says what is wrong",
+        )
+        twin.kill()
+        wait_for_answers(slot, 1000)
     world.wait_answered(requests, [slot])
     world.check_exactly_once(requests)

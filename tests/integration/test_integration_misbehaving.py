@@ -71,6 +71,21 @@ def test_one_row_that_the_model_cannot_do_delays_its_neighbours_by_some_deadline
         assert said in line["problem"]
 
 
+def test_an_output_that_the_client_itself_refuses_costs_no_other_its_prediction(world: World) -> None:
+    config = world.folder / "kafka_config.yaml"
+    config.write_text("producer:\n  properties:\n    message.max.bytes: 3000\n", encoding="utf-8")
+    slot = serve_moody(world, "--kafka-config", str(config))
+    requests = world.requests()
+    for number in range(60):
+        mood = "says_a_lot" if number in (20, 21, 40) else "good"
+        requests.send(json.dumps({"x": number, "mood": mood}).encode(), b"of one partition, hence of one batch")
+    world.wait_answered(requests, [slot])
+    answers = world.check_exactly_once(requests)
+    assert [letter.reason.value for letter, _ in answers.dead_letters] == ["output-refused"] * 3
+    for letter, _ in answers.dead_letters:
+        assert "Message size too large" in letter.message
+
+
 def test_a_model_that_leaks_is_given_a_fresh_host_and_every_row_is_answered(world: World) -> None:
     slot = serve_moody(world, "--host-memory-bytes", str(1_500_000_000))
     requests = world.requests()

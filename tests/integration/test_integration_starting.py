@@ -107,6 +107,15 @@ def test_a_wrong_password_is_told_at_once_and_never_repeated(
         assert kafka.password not in right.child.log.read_text(encoding="utf-8")
 
 
+def test_tls_spoken_to_a_port_that_does_not_points_to_the_setting(world: World) -> None:
+    """All that the client is told is that no broker is up."""
+    environ = {"ROLLCAST_KAFKA_SECURITY_PROTOCOL": "SSL"}
+    slot = world.start("--startup-timeout-seconds", "2", environ=environ)
+    text = last_words(slot, "KafkaUnavailable")
+    assert text.startswith(f"Kafka at {world.kafka.broker.servers}: connecting: not reachable (")
+    assert text.endswith("security_protocol right?")
+
+
 def test_a_slot_without_a_model_waits_and_ends_when_it_is_asked_to(world: World) -> None:
     slot = world.start()
     slot.wait(lambda: slot.events("waiting for a model to be assigned"), "it says what it waits for")

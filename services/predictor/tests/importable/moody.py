@@ -47,6 +47,9 @@ class Moody:
     def says_one_for_all(self, xs: Any, _: Any) -> Any:
         return xs.sum()
 
+    def says_a_lot(self, xs: Any, moody: Any) -> Any:
+        return np.array(["wine" * 2000 if odd else x for x, odd in zip(xs, moody, strict=True)], dtype=object)
+
     def dawdles(self, xs: Any, _: Any) -> Any:
         time.sleep(0.2)
         return xs
