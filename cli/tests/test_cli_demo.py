@@ -135,7 +135,7 @@ def test_up_answers_tells_its_status_and_goes_down(home: Path) -> None:
         status: dict[str, Any] = json.loads(said(home, "status", "--json"))
         assert (status["broker"], status["guarantee"]) == ("embedded", "at_least_once")
         assert all(process["alive"] for process in status["processes"])
-        assert {process["role"] for process in status["processes"]} >= {"S3", "predictor-0", "source"}
+        assert {process["role"] for process in status["processes"]} >= {"S3", "predictor-breast-cancer-0", "controller", "source"}
         (slot,) = status["slots"]
         assert (slot["ready"], slot["version"], slot["problem"]) == (True, answer["version"], None)
         assert status["topics"]["app_messages"]["offsets"] > 0
@@ -159,7 +159,7 @@ def test_up_answers_tells_its_status_and_goes_down(home: Path) -> None:
 def test_a_demo_that_is_interrupted_while_it_starts_leaves_nothing_behind(home: Path) -> None:
     with running(home, "demo", *EXAMPLE) as child:
         wait_until(
-            lambda: "predictor slots started" in child.log.read_text(encoding="utf-8"),
+            lambda: "predictor slots and the controller started" in child.log.read_text(encoding="utf-8"),
             what="the slots start",
             timeout_seconds=60,
             children=[child],
