@@ -135,7 +135,12 @@ def test_up_answers_tells_its_status_and_goes_down(home: Path) -> None:
         status: dict[str, Any] = json.loads(said(home, "status", "--json"))
         assert (status["broker"], status["guarantee"]) == ("embedded", "at_least_once")
         assert all(process["alive"] for process in status["processes"])
-        assert {process["role"] for process in status["processes"]} >= {"S3", "predictor-breast-cancer-0", "controller", "source"}
+        assert {process["role"] for process in status["processes"]} >= {
+            "S3",
+            "predictor-breast-cancer-0",
+            "controller",
+            "source",
+        }
         (slot,) = status["slots"]
         assert (slot["ready"], slot["version"], slot["problem"]) == (True, answer["version"], None)
         assert status["topics"]["app_messages"]["offsets"] > 0
