@@ -15,6 +15,7 @@ from rich.table import Table
 
 from rollcast_cli.connection import connect
 from rollcast_cli.console import Steps, one_line_errors, print_json, view_line, view_table
+from rollcast_cli.rolling_commands import register
 
 if TYPE_CHECKING:
     from rollcast_cli.dead_letters import Letter
@@ -259,6 +260,9 @@ def topics_list(kafka_config: KafkaConfig = None) -> None:
     with one_line_errors():
         collected = collect_status(connect(kafka_config, environ=dict(os.environ)))
         Console(highlight=False).print(status_tables(collected)[-1])
+
+
+register(app)
 
 
 Reason = Annotated[list[str] | None, typer.Option("--reason", help="Only these reasons; repeatable.")]

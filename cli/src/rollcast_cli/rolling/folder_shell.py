@@ -27,6 +27,7 @@ class FolderShell:
         self._workload = folder / "workloads" / f"{identity.model}.json"
         self._events = folder / "events.jsonl"
         self._names: dict[str, str] = {}
+        self._actions: dict[str, str | None] = {}
 
     def model_versions(self) -> Sequence[ModelVersion]:
         try:
@@ -34,7 +35,9 @@ class FolderShell:
         except OSError as error:
             raise ShellUnavailable(str(error)) from None
         self._names = {r["metadata"]["uid"]: r["metadata"]["name"] for r in found}
-        return [ModelVersion.from_resource(r) for r in found]
+        versions = [ModelVersion.from_resource(r) for r in found]
+        self._actions = {version.uid: version.action for version in versions}
+        return versions
 
     def read_record(self) -> Record | None:
         try:
@@ -74,13 +77,15 @@ class FolderShell:
         self._store.write_status(self._names[uid], status)
 
     def take_off_action(self, uid: str) -> None:
-        self._store.annotate(self._names[uid], ACTION_ANNOTATION, None)
+        """Only the one that was obeyed: another may have been asked for meanwhile."""
+        self._store.take_off(self._names[uid], ACTION_ANNOTATION, self._actions[uid])
 
     def release(self, uid: str) -> None:
         self._store.release(self._names[uid])
 
     def post(self, event: Event) -> None:
-        line = {"time": datetime.now(UTC).isoformat(), "name": self._names.get(event.uid), **asdict(event)}
+        line = {"time": datetime.now(UTC).isoformat(), "model": self._model, "name": self._names.get(event.uid)}
+        line |= asdict(event)
         with self._events.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 

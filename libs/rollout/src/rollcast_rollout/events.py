@@ -1,11 +1,13 @@
 """One event for each transition: the difference between the record before and the record after."""
 
+from collections.abc import Collection
+
 from rollcast_rollout.answer import Event
 from rollcast_rollout.phases import Phase, phase_of
 from rollcast_rollout.record import Record
 from rollcast_rollout.view import View
 
-__all__ = ["events"]
+__all__ = ["events", "farewells"]
 
 
 def events(view: View, before: Record, after: Record) -> list[Event]:
@@ -17,6 +19,20 @@ def events(view: View, before: Record, after: Record) -> list[Event]:
     return found
 
 
+def farewells(view: View, record: Record, released: Collection[str]) -> list[Event]:
+    """What becomes of the stream when a ModelVersion is deleted is worth a line, too."""
+    return [Event(uid, "Normal", "Deleted", _farewell(view, record, uid)) for uid in released]
+
+
+def _farewell(view: View, record: Record, uid: str) -> str:
+    version = view.versions[uid].version
+    if record.ending_since is not None:
+        return f"{version} is deleted, and nothing answers for the model any more: its slots end"
+    if record.stable == uid:
+        return f"{version} is deleted; it answers until another version has taken over"
+    return f"{version} is deleted"
+
+
 def _of_failure(before: Record, after: Record, uid: str) -> Event | None:
     failure = after.entries[uid].failure
     earlier = before.entries.get(uid)
@@ -26,6 +42,9 @@ def _of_failure(before: Record, after: Record, uid: str) -> Event | None:
 
 
 def _of_phase(view: View, before: Record, after: Record, uid: str) -> Event | None:
+    version = view.versions.get(uid)
+    if version is None or version.deleting:
+        return None
     now = phase_of(view, after, uid)
     was = phase_of(view, before, uid) if uid in before.entries else None
     if now == was and _weight(before, uid) == _weight(after, uid):
