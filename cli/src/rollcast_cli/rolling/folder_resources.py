@@ -51,9 +51,10 @@ class FolderResources:
                 time=datetime.fromisoformat(line["time"]).timestamp(),
                 type=line["type"],
                 reason=line["reason"],
-                name=line["name"] or "",
+                name=line["name"],
                 message=line["message"],
-                model=line.get("model") or "",
+                model=line["model"],
+                version=line["version"],
                 uid=line["uid"],
             )
             for line in read_events(self._folder)

@@ -30,7 +30,7 @@ def history_of(model: str, resources: Sequence[Resource], events: Sequence[Said]
     pasts: dict[str, Past] = {}
     for event in events:
         if event.uid in own or (event.model == model and event.uid):
-            pasts.setdefault(event.uid, Past(event.name))
+            pasts.setdefault(event.uid, Past(event.name, event.version))
     for uid, resource in own.items():
         _tell(pasts.setdefault(uid, Past(resource["metadata"]["name"])), resource)
     live: str | None = None
@@ -38,7 +38,7 @@ def history_of(model: str, resources: Sequence[Resource], events: Sequence[Said]
         past = pasts.get(event.uid)
         if past is None:
             continue
-        if event.uid == live and _ends(event):
+        if event.reason == "ModelEnded":
             _end(pasts, live, event.time)
             live = None
         if event.reason == "Live" and live != event.uid:
@@ -48,11 +48,6 @@ def history_of(model: str, resources: Sequence[Resource], events: Sequence[Said]
         if past.phase == "Deleted":
             past.why = event.message
     return sorted(pasts.values(), key=lambda past: (past.sequence is not None, past.sequence or 0))
-
-
-def _ends(event: Said) -> bool:
-    """Whether what was live is so no longer, and nothing else is yet."""
-    return event.reason == "Deleted" and "nothing answers" in event.message
 
 
 def _end(pasts: Mapping[str, Past], uid: str | None, time: float) -> None:

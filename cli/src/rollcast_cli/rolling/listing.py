@@ -12,6 +12,9 @@ __all__ = ["Listing"]
 _AGE = COLUMNS.index("AGE")
 _PHASE = COLUMNS.index("PHASE")
 
+_ROOM = ("",) * _PHASE + ("Superseded", "", "", "WaitingForSamples", "")
+"""What is yet to come should line up, too."""
+
 
 class Listing:
     """Of the ModelVersions with these names, labels and model; each of them, where it is empty, means all."""
@@ -72,7 +75,7 @@ class Listing:
         widths: list[int] = []
         if self._output != "name":
             present = [self._row(resource) for resource in self._resources.all() if self._takes(resource)]
-            widths = [max(map(len, cells)) for cells in zip(self._head(), *present, strict=True)]
+            widths = [max(map(len, cells)) for cells in zip(self._head(), _ROOM, *present, strict=False)]
             if self._headers:
                 self._say(columns([self._head()], widths)[0])
         for change in self._resources.watch():

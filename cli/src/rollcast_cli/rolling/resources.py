@@ -57,7 +57,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """An event. `time` is in seconds since the epoch; `model` is empty where nobody remembers it."""
+    """An event. `time` is in seconds since the epoch; `model` and `version` are empty where nobody remembers."""
 
     time: float
     type: str
@@ -65,6 +65,7 @@ class Said:
     name: str
     message: str
     model: str = ""
+    version: str = ""
     uid: str = ""
 
 

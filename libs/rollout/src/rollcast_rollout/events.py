@@ -21,16 +21,16 @@ def events(view: View, before: Record, after: Record) -> list[Event]:
 
 def farewells(view: View, record: Record, released: Collection[str]) -> list[Event]:
     """What becomes of the stream when a ModelVersion is deleted is worth a line, too."""
-    return [Event(uid, "Normal", "Deleted", _farewell(view, record, uid)) for uid in released]
+    return [_farewell(view, record, uid) for uid in released]
 
 
-def _farewell(view: View, record: Record, uid: str) -> str:
+def _farewell(view: View, record: Record, uid: str) -> Event:
     version = view.versions[uid].version
     if record.ending_since is not None:
-        return f"{version} is deleted, and nothing answers for the model any more: its slots end"
-    if record.stable == uid:
-        return f"{version} is deleted; it answers until another version has taken over"
-    return f"{version} is deleted"
+        message = f"{version} is deleted, and nothing answers for the model any more: its slots end"
+        return Event(uid, "Normal", "ModelEnded", message)
+    answers = "; it answers until another version has taken over" if record.stable == uid else ""
+    return Event(uid, "Normal", "Deleted", f"{version} is deleted{answers}")
 
 
 def _of_failure(before: Record, after: Record, uid: str) -> Event | None:
