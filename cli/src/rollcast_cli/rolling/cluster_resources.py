@@ -22,7 +22,7 @@ from rollcast_cli.rolling.resources import (
 from rollcast_common.errors import ConfigError, ContractError
 from rollcast_rollout.record import decode_record
 from rollcast_rollout.schema import API_VERSION, KIND
-from rollcast_rollout.validation import Violation, validate
+from rollcast_rollout.validation import Violation, validate, with_defaults
 
 __all__ = ["ClusterResources", "violations_of"]
 
@@ -54,10 +54,10 @@ class ClusterResources:
         query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
         if force_conflicts:
             query["force"] = "true"
-        body = {key: value for key, value in wanted.items() if key != "status"}
+        wanted = _said_only({key: value for key, value in wanted.items() if key != "status"})
         try:
             after = self._api.request(
-                "PATCH", self._of(name), query=query, body=body, media="application/apply-patch+yaml"
+                "PATCH", self._of(name), query=query, body=wanted, media="application/apply-patch+yaml"
             )
         except Answered as error:
             if error.code == _CONFLICT:
@@ -210,6 +210,24 @@ def _owned_by_others(name: str, error: Answered) -> ConfigError:
         f'The ModelVersion "{name}" is not changed: {told}; change it with that tool, or take it over with '
         "--force-conflicts"
     )
+
+
+def _said_only(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the nulls that mean that nothing is said, which are most. The server would take some for wrong types."""
+
+    def without(value: Any, filled: Any) -> Any:
+        if isinstance(value, dict) and isinstance(filled, dict):
+            return {
+                key: without(item, filled.get(key))
+                for key, item in value.items()
+                if item is not None or (key in filled and filled[key] is None)
+            }
+        if isinstance(value, list) and isinstance(filled, list):
+            return [without(item, full) for item, full in zip(value, filled, strict=True)]
+        return value
+
+    said: dict[str, Any] = without(wanted, with_defaults(wanted))
+    return said
 
 
 def _wishes(resource: Resource) -> Any:
