@@ -8,6 +8,7 @@ passes with each line, and what is not said to happen does not.
 from dataclasses import dataclass, field
 from dataclasses import replace as with_fields
 from hashlib import sha256
+from typing import Any
 
 import pytest
 
@@ -437,7 +438,7 @@ class Play:
         )
         return self.drafts.setdefault(int(number), default)
 
-    def change(self, number: str, **changes: object) -> None:
+    def change(self, number: str, **changes: Any) -> None:
         version = with_fields(self.draft(number), **changes)
         self.drafts[int(number)] = version
         if version.uid in self.world.resources:
