@@ -29,7 +29,6 @@ TRANSITIONS: Mapping[Phase, Mapping[Phase, str]] = {
         "Canary": "bytes pinned, no shadow",
         "Promoting": "bytes pinned, and nothing to compare with",
         "Failed": "artifact refused, or aborted by hand",
-        "Pending": "its topics conflict",
     },
     "Shadow": {
         "Canary": "compared, every slot ready",
@@ -45,7 +44,11 @@ TRANSITIONS: Mapping[Phase, Mapping[Phase, str]] = {
     "Live": {"RolledBack": "rolled back by hand", "Superseded": "a newer one is promoted"},
     "Superseded": {"Verifying": "the newer ones failed or were deleted"},
     "Failed": {"Verifying": "retry", "Superseded": "retry, and something newer is desired"},
-    "RolledBack": {"Verifying": "retry", "Superseded": "retry, and something newer is desired"},
+    "RolledBack": {
+        "Verifying": "retry",
+        "Superseded": "retry, and something newer is desired",
+        "Live": "retry, before another one took over",
+    },
     "Paused": {"Failed": "aborted by hand", "RolledBack": "verdict, or aborted by hand"},
 }
 """From each phase to those that may follow, with the reason. What holds for several is in `ANY`."""
@@ -55,13 +58,15 @@ ANY: Mapping[tuple[Phase, ...], Mapping[Phase, str]] = {
         "Paused": "pause",
         "Superseded": "something newer is desired",
         "Verifying": "its artifact is edited",
+        "Pending": "its topics conflict",
     },
-    ("Live",): {"Verifying": "its artifact is edited"},
-    ("Superseded", "Failed", "RolledBack"): {
+    ("Live",): {"Verifying": "its artifact is edited", "Pending": "the same, and its topics conflict"},
+    ("Pending", "Superseded", "Failed", "RolledBack"): {
         "Shadow": "desired again, its bytes are pinned already",
         "Canary": "the same, no shadow",
         "Promoting": "the same, rolled back to",
         "Paused": "the same, and paused",
+        "Failed": "desired again, its artifact is refused",
         "Pending": "its topics conflict",
     },
     ("Paused",): {
