@@ -1,5 +1,6 @@
 # ruff: noqa: INP001  # a script beside the pages, not a package
-"""Writes the pages under docs/reference/ from the code, so that they cannot say anything else than the code does.
+"""Writes the pages under docs/reference/, and the states of a rollout, from the code, so that they cannot say
+anything else than the code does.
 
 Run `python docs/generate.py` after changing a setting, an option, a metric, a topic or a contract. A test
 compares the committed pages with what this makes.
@@ -37,6 +38,7 @@ from rollcast_common.kafka.params import ENVIRONMENT, KafkaProducerParams
 from rollcast_common.models.card import DataFacts, Feature, GoldenRow, InputSchema, ModelCard, PredictionHistogram
 from rollcast_predictor.metrics import PredictorMetrics
 from rollcast_predictor.settings import PredictorSettings
+from rollcast_rollout.phases import TRANSITIONS
 from rollcast_trainer.estimators import CLASSIFIERS, REGRESSORS
 from rollcast_trainer.settings import (
     DatasetSettings,
@@ -46,13 +48,16 @@ from rollcast_trainer.settings import (
     TrainSettings,
 )
 
-__all__ = ["REFERENCE", "main", "pages"]
+__all__ = ["REFERENCE", "ROLLOUT", "main", "pages", "with_states"]
 
 _DOCS = Path(__file__).resolve().parent
 REFERENCE = _DOCS / "reference"
+ROLLOUT = _DOCS / "explanation" / "rollout.md"
 _GOLDEN = _DOCS.parent / "libs" / "common" / "tests" / "golden"
 
 _MARK = "<!-- Made from the code by docs/generate.py (`make docs`); edits here are overwritten. -->"
+_STATES_BEGIN = "<!-- states: made from the code by docs/generate.py (`make docs`) -->"
+_STATES_END = "<!-- end of states -->"
 _PARTITIONS = 6
 """What `rollcast topics create` makes by default."""
 
@@ -84,6 +89,24 @@ def main() -> None:
     REFERENCE.mkdir(parents=True, exist_ok=True)
     for name, text in pages().items():
         (REFERENCE / name).write_text(text, encoding="utf-8")
+    ROLLOUT.write_text(with_states(ROLLOUT.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def with_states(page: str) -> str:
+    """The page about rollouts, with the state diagram as the code has it."""
+    before, begin, rest = page.partition(_STATES_BEGIN)
+    _, end, after = rest.partition(_STATES_END)
+    return f"{before}{begin}\n\n{_states()}\n\n{end}{after}"
+
+
+def _states() -> str:
+    lines = ["stateDiagram-v2", "    [*] --> Pending"]
+    lines += [
+        f"    {before} --> {after}: {why}"
+        for before, following in TRANSITIONS.items()
+        for after, why in following.items()
+    ]
+    return "\n".join(["```mermaid", *lines, "```"])
 
 
 # Pages.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from rollcast_rollout.desired import desired_version
+from rollcast_rollout.model_version import ModelVersion
 from rollcast_rollout.record import Record
 from rollcast_rollout.view import View
 
@@ -88,7 +88,8 @@ def is_legal(before: Phase, after: Phase) -> bool:
     )
 
 
-def phase_of(view: View, record: Record, uid: str) -> Phase:
+def phase_of(view: View, record: Record, uid: str, target: ModelVersion | None) -> Phase:
+    """`target` is the desired version of this record: found once for all, there may be a thousand of them."""
     entry, rollout = record.entries.get(uid), record.rollout
     version = view.versions.get(uid)
     if entry is None or version is None:
@@ -99,7 +100,6 @@ def phase_of(view: View, record: Record, uid: str) -> Phase:
         return _rolling(view, record, uid)
     if record.stable == uid:
         return "Live"
-    target = desired_version(view.versions, record)
     if target is not None and target.uid == uid:
         return "Paused" if entry.pin is not None and view.paused(record, uid) else "Verifying"
     stable = record.entries.get(record.stable) if record.stable is not None else None
