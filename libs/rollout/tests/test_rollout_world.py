@@ -10,11 +10,10 @@ from typing import Any
 
 import hypothesis.strategies as st
 from hypothesis import settings
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from rollcast_common.contracts import Assignment, ServedVersion
 from rollcast_rollout.actions import ACTIONS
-from rollcast_rollout.gate import candidate_is_ready, missing
 from rollcast_rollout.model_version import Abort, Artifact, ModelVersion, Rollout, Serving, Step
 from rollcast_rollout.observed import ArtifactProblem, Observed, Pinned
 from rollcast_rollout.phases import is_legal
@@ -61,6 +60,14 @@ class Rolling(RuleBasedStateMachine):
 
     def note(self, what: str) -> None:
         self.written = what
+
+    @initialize(rollout=st.sampled_from(ROLLOUTS), begins=st.booleans())
+    def begin(self, rollout: Rollout, *, begins: bool) -> None:
+        """Half of the time, a rollout is under way already."""
+        if begins:
+            self.create(ROLLOUTS[0], None)
+            self.run(4, 0, None)
+            self.create(rollout, None)
 
     # People.
 
@@ -146,6 +153,23 @@ class Rolling(RuleBasedStateMachine):
             serve(self.world, rows, self.behaviours)
             self.world.report()
             self.settle(dies)
+
+    @rule(seconds=st.integers(1, 4))
+    def busy(self, seconds: int) -> None:
+        """As `run`, with requests: nothing goes on without them."""
+        self.run(seconds, 700, None)
+
+    @rule(ordinal=st.integers(0, 2), seconds=st.integers(1, 6), deaf=st.booleans())
+    def one_slot_lags(self, ordinal: int, seconds: int, *, deaf: bool) -> None:
+        """It says nothing, or speaks and does not follow."""
+        for _ in range(seconds):
+            self.world.now += 1
+            for slot in self.world.running():
+                if slot.ordinal != ordinal and self.world.kafka_problem is None:
+                    slot.follow(self.world.topic, self.world.now)
+                slot.swap(self.world.now)
+            self.world.report(None if deaf else {0, 1, 2} - {ordinal})
+            self.settle()
 
     @rule(seconds=st.sampled_from((40, 700)))
     def nothing_is_heard(self, seconds: int) -> None:
@@ -246,7 +270,13 @@ class Rolling(RuleBasedStateMachine):
         promoted = after.stable == before.candidate
         if rises or promoted:
             assert observed.replicas, "the weight rose without a slot"
-            assert not missing(observed, candidate_is_ready(before)), "the weight rose without the gate"
+            for ordinal in range(observed.replicas):
+                report = observed.slots[ordinal]
+                assert report.age_seconds <= 3, f"the weight rose, and slot {ordinal} was silent"
+                status = report.status
+                assert status.generation == before.generation, f"the weight rose, and slot {ordinal} was behind"
+                assert status.candidate is not None
+                assert (status.candidate.sha256, status.candidate.state) == (before.candidate.sha256, "ready")
 
     def judge_topic(self) -> None:
         for assignment in self.world.published[self.seen :]:
