@@ -14,7 +14,7 @@ export BROKER
 help: ## This list
 	@echo "Rollcast: serve scikit-learn models on Kafka streams, and roll them without anyone noticing."
 	@echo
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  BROKER=auto|kafka|embedded   which Kafka \`demo\` and \`up\` run on (auto: Apache Kafka where Java and Maven work)"
 	@echo "  WINES=path/to/wines_SPA.csv  the wine data; without it the example is breast-cancer, on data inside scikit-learn"
@@ -60,6 +60,10 @@ bench: setup ## Messages a second on real Kafka: the article's loop, a pass-thro
 .PHONY: bench-recovery
 bench-recovery: setup ## Seconds from a streamer's death to every partition answering again; joins and leaves (a quarter hour)
 	$(RUN) python -m bench.recovery
+
+.PHONY: simulate-rollouts
+simulate-rollouts: setup ## Hundreds of rollouts on recorded batches: how often is a good model taken off, a bad one not?
+	$(RUN) python -m bench.simulate_rollouts
 
 .PHONY: docs
 docs: setup ## Write docs/reference/ again, from the code

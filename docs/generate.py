@@ -1,5 +1,6 @@
 # ruff: noqa: INP001  # a script beside the pages, not a package
-"""Writes the pages under docs/reference/ from the code, so that they cannot say anything else than the code does.
+"""Writes the pages under docs/reference/, and the states of a rollout, from the code, so that they cannot say
+anything else than the code does.
 
 Run `python docs/generate.py` after changing a setting, an option, a metric, a topic or a contract. A test
 compares the committed pages with what this makes.
@@ -30,14 +31,26 @@ import rollcast_predictor.__main__ as predictor_commands
 import rollcast_trainer.__main__ as trainer_commands
 from rollcast_common import artifacts
 from rollcast_common.artifacts import S3Params
-from rollcast_common.contracts import REQUEST_ID_HEADER, DeadLetter, DeadLetterReason, ModelTrained, Prediction
+from rollcast_common.contracts import (
+    REQUEST_ID_HEADER,
+    Assignment,
+    DeadLetter,
+    DeadLetterReason,
+    ModelTrained,
+    Prediction,
+    PredictionBins,
+    PredictorStatus,
+    ServedVersion,
+)
 from rollcast_common.contracts.dead_letter import dead_letter_headers
+from rollcast_common.contracts.predictor_status import Comparison, TrackCounts, VersionReport
 from rollcast_common.contracts.request import MODEL_HEADER, REPLY_TO_HEADER
 from rollcast_common.kafka import KafkaBrokerParams, KafkaConsumerParams, KafkaParams, TopicNames, topic_specs
 from rollcast_common.kafka.params import ENVIRONMENT, KafkaProducerParams
 from rollcast_common.models.card import DataFacts, Feature, GoldenRow, InputSchema, ModelCard, PredictionHistogram
 from rollcast_predictor.metrics import PredictorMetrics
 from rollcast_predictor.settings import PredictorSettings
+from rollcast_rollout.phases import TRANSITIONS
 from rollcast_rollout.schema import API_VERSION, KIND, crd, open_api_schema
 from rollcast_rollout.validation import with_defaults
 from rollcast_trainer.estimators import CLASSIFIERS, REGRESSORS
@@ -49,13 +62,17 @@ from rollcast_trainer.settings import (
     TrainSettings,
 )
 
-__all__ = ["REFERENCE", "main", "pages"]
+__all__ = ["REFERENCE", "ROLLOUT", "main", "pages", "with_states"]
 
 _DOCS = Path(__file__).resolve().parent
 REFERENCE = _DOCS / "reference"
+ROLLOUT = _DOCS / "explanation" / "rollout.md"
 _GOLDEN = _DOCS.parent / "libs" / "common" / "tests" / "golden"
 
 _MARK = "<!-- Made from the code by docs/generate.py (`make docs`); edits here are overwritten. -->"
+_STATES_BEGIN = "<!-- states: made from the code by docs/generate.py (`make docs`) -->"
+_STATES_END = "<!-- end of states -->"
+_IDENTITY = "`<installation>/<namespace>/<model>`"
 _PARTITIONS = 6
 """What `rollcast topics create` makes by default."""
 
@@ -88,6 +105,24 @@ def main() -> None:
     REFERENCE.mkdir(parents=True, exist_ok=True)
     for name, text in pages().items():
         (REFERENCE / name).write_text(text, encoding="utf-8")
+    ROLLOUT.write_text(with_states(ROLLOUT.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def with_states(page: str) -> str:
+    """The page about rollouts, with the state diagram as the code has it."""
+    before, begin, rest = page.partition(_STATES_BEGIN)
+    _, end, after = rest.partition(_STATES_END)
+    return f"{before}{begin}\n\n{_states()}\n\n{end}{after}"
+
+
+def _states() -> str:
+    lines = ["stateDiagram-v2", "    [*] --> Pending"]
+    lines += [
+        f"    {before} --> {after}: {why}"
+        for before, following in TRANSITIONS.items()
+        for after, why in following.items()
+    ]
+    return "\n".join(["```mermaid", *lines, "```"])
 
 
 # Pages.
@@ -207,7 +242,25 @@ def _topics() -> str:
         "requests": ("the entity's key", "features, a JSON object", "any client", "predictor"),
         "app_messages": ("as its request", "[Prediction](#prediction)", "predictor, in its transaction", "any client"),
         "dead_letters": ("as its request", "the original bytes, [headers](#dead-letter)", "the same", "any client"),
-        "train": ("the model's name", "[ModelTrained](#modeltrained), or a bare path", "trainer, anyone", "predictor"),
+        "train": (
+            "the model's name",
+            "[ModelTrained](#modeltrained), or a bare path",
+            "trainer, anyone",
+            "operator, `rollcast up`",
+        ),
+        "assignments": (_IDENTITY, "[Assignment](#assignment)", "operator, `rollcast up`", "predictor"),
+        "predictor_status": (
+            f"{_IDENTITY}`/<ordinal>`",
+            "[PredictorStatus](#predictorstatus)",
+            "predictor",
+            "operator, `rollcast up`",
+        ),
+        "shadow_predictions": (
+            "as its request",
+            "the candidate's [Prediction](#prediction)",
+            "predictor, not in a transaction: some may be lost",
+            "any client",
+        ),
     }
     rows = []
     for name, spec in specs.items():
@@ -215,8 +268,8 @@ def _topics() -> str:
         rows.append((f"`{name}`", *about[name], str(spec.partitions), config))
     return _page(
         "Topics and messages",
-        "`rollcast topics create` makes what is missing, with these partitions (`--partitions` changes them, but not "
-        "for `train`, whose order is total). Names and a prefix are set under `topics:` in "
+        "`rollcast topics create` makes what is missing, with these partitions (`--partitions` changes them where order is "
+        "by key). Names and a prefix are set under `topics:` in "
         "[kafka_config.yaml](configuration.md#kafka_configyaml).",
         _table(("topic", "key", "value", "written by", "read by", "partitions", "configuration"), rows),
         "Read `app_messages` and `dead_letters` with `isolation.level=read_committed`. Every contract carries "
@@ -245,6 +298,30 @@ def _topics() -> str:
         _sentences(ModelTrained),
         _struct_table(ModelTrained),
         _example("model_trained.json"),
+        "## Assignment",
+        inspect.cleandoc(inspect.getmodule(Assignment).__doc__ or ""),
+        *(
+            part
+            for struct in (Assignment, ServedVersion, PredictionBins)
+            for part in (
+                f"### {struct.__name__}" if struct is not Assignment else "",
+                _sentences(struct),
+                _struct_table(struct),
+            )
+        ),
+        _example("assignment.json"),
+        "## PredictorStatus",
+        inspect.cleandoc(inspect.getmodule(PredictorStatus).__doc__ or ""),
+        *(
+            part
+            for struct in (PredictorStatus, VersionReport, TrackCounts, Comparison)
+            for part in (
+                f"### {struct.__name__}" if struct is not PredictorStatus else "",
+                _sentences(struct),
+                _struct_table(struct),
+            )
+        ),
+        _example("predictor_status.json"),
         "## Model card",
         inspect.cleandoc(inspect.getmodule(ModelCard).__doc__ or "")
         + " The card of `models/x.skops` is `models/x.card.json`.",

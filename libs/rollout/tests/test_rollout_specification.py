@@ -8,6 +8,7 @@ passes with each line, and what is not said to happen does not.
 from dataclasses import dataclass, field
 from dataclasses import replace as with_fields
 from hashlib import sha256
+from typing import Any
 
 import pytest
 
@@ -91,6 +92,14 @@ SPECIFICATION = {
         wait 500            => 2 Canary 0 WaitingForSlots
         speak 1
         wait 1              => 2 Canary 10 Canary
+    """,
+    "the gate: a slot that reports, and has not taken up the assignment, is waited for": """
+        canary 2
+        deafen 1
+        wait 12             => 2 Canary 50 Canary
+        wait 20             => 2 Canary 50 WaitingForSlots
+        hear 1
+        wait 2              => 2 Live
     """,
     "the gate: a restarted slot must be ready again before the weight rises, not while it stays": """
         canary 2
@@ -379,6 +388,7 @@ class Play:
     found: dict[int, Pinned | ArtifactProblem] = field(default_factory=dict)
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     silent: set[int] = field(default_factory=set)
+    deaf: set[int] = field(default_factory=set)
     history: dict[str, str] = field(default_factory=dict)
     rows: int = 0
 
@@ -394,7 +404,7 @@ class Play:
     def tick(self) -> None:
         self.world.now += 1
         for slot in self.world.running():
-            if slot.ordinal not in self.silent and self.world.kafka_problem is None:
+            if slot.ordinal not in self.silent | self.deaf and self.world.kafka_problem is None:
                 slot.follow(self.world.topic, self.world.now)
             slot.swap(self.world.now)
         serve(self.world, self.rows, self.behaviours)
@@ -437,7 +447,7 @@ class Play:
         )
         return self.drafts.setdefault(int(number), default)
 
-    def change(self, number: str, **changes: object) -> None:
+    def change(self, number: str, **changes: Any) -> None:
         version = with_fields(self.draft(number), **changes)
         self.drafts[int(number)] = version
         if version.uid in self.world.resources:
@@ -529,6 +539,13 @@ class Play:
 
     def do_speak(self, ordinal: str) -> None:
         self.silent.discard(int(ordinal))
+
+    def do_deafen(self, ordinal: str) -> None:
+        """It goes on reporting, and follows no assignment."""
+        self.deaf.add(int(ordinal))
+
+    def do_hear(self, ordinal: str) -> None:
+        self.deaf.discard(int(ordinal))
 
     def do_restart(self, ordinal: str) -> None:
         self.world.slots[int(ordinal)].restart()
