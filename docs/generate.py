@@ -268,8 +268,8 @@ def _topics() -> str:
         rows.append((f"`{name}`", *about[name], str(spec.partitions), config))
     return _page(
         "Topics and messages",
-        "`rollcast topics create` makes what is missing, with these partitions (`--partitions` changes them where order is "
-        "by key). Names and a prefix are set under `topics:` in "
+        "`rollcast topics create` makes what is missing, with these partitions (`--partitions` changes them where "
+        "order is by key). Names and a prefix are set under `topics:` in "
         "[kafka_config.yaml](configuration.md#kafka_configyaml).",
         _table(("topic", "key", "value", "written by", "read by", "partitions", "configuration"), rows),
         "Read `app_messages` and `dead_letters` with `isolation.level=read_committed`. Every contract carries "
