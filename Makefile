@@ -61,6 +61,10 @@ bench: setup ## Messages a second on real Kafka: the article's loop, a pass-thro
 bench-recovery: setup ## Seconds from a streamer's death to every partition answering again; joins and leaves (a quarter hour)
 	$(RUN) python -m bench.recovery
 
+.PHONY: bench-rollouts
+bench-rollouts: setup ## What a rollout costs the stream: pause at a swap, canary share, time from verdict to last output
+	$(RUN) python -m bench.rollouts
+
 .PHONY: simulate-rollouts
 simulate-rollouts: setup ## Hundreds of rollouts on recorded batches: how often is a good model taken off, a bad one not?
 	$(RUN) python -m bench.simulate_rollouts
