@@ -207,7 +207,10 @@ def _topics() -> str:
         "requests": ("the entity's key", "features, a JSON object", "any client", "predictor"),
         "app_messages": ("as its request", "[Prediction](#prediction)", "predictor, in its transaction", "any client"),
         "dead_letters": ("as its request", "the original bytes, [headers](#dead-letter)", "the same", "any client"),
-        "train": ("the model's name", "[ModelTrained](#modeltrained), or a bare path", "trainer, anyone", "predictor"),
+        "train": ("the model's name", "[ModelTrained](#modeltrained), or a bare path", "trainer, anyone", "operator"),
+        "assignments": ("the model's identity", "what its slots are to serve", "operator", "predictor"),
+        "predictor_status": ("identity and slot", "what a slot serves and has counted", "predictor", "operator"),
+        "shadow_predictions": ("as its request", "[Prediction](#prediction) of a candidate", "predictor", "any client"),
     }
     rows = []
     for name, spec in specs.items():
