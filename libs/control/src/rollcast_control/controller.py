@@ -45,6 +45,8 @@ class Controller:
         self._record: Record | None = None
         self._has_record = False
         self._is_refused = False
+        self.is_over = False
+        """Whether the last turn has left nothing of the model: it need not be looked after any more."""
 
     def reconcile(self) -> float | None:
         """Seconds until it should be called again even if nothing happens; None: only news matters.
@@ -55,6 +57,7 @@ class Controller:
         observed = self._observe(versions)
         decided = plan(versions, observed, self._now())
         self._carry_out(decided, {version.uid: version for version in versions}, observed)
+        self.is_over = not versions and decided.record is None
         after = decided.wake_after
         if self._is_refused:
             return _PUBLISH_AGAIN_SECONDS if after is None else min(after, _PUBLISH_AGAIN_SECONDS)
