@@ -98,6 +98,7 @@ class Cluster:
             }
         }
         self.slopes: dict[str, float] = {}
+        self.expected_errors: set[str] = set()
         self.prepare(self.namespace)
 
     def prepare(self, namespace: str) -> None:
@@ -169,6 +170,11 @@ class Cluster:
         operator = self.start_operator(*arguments, **options)
         self.kubelet.start()
         return operator
+
+    def said(self) -> list[Json]:
+        """The log of every operator that ran here."""
+        texts = [path.read_text(encoding="utf-8") for path in sorted(self.folder.glob("operator-*.log"))]
+        return [json.loads(line) for text in texts for line in text.splitlines() if line.startswith("{")]
 
     def stop(self) -> None:
         if self.operator is not None:
@@ -247,6 +253,11 @@ class Cluster:
             *("annotate", "modelversion", name, "--namespace", self.namespace, "--overwrite"),
             f"rollcast.dev/action={action}",
         )
+
+    def action(self, name: str) -> str | None:
+        found = self.get(name) or {}
+        action: str | None = found["metadata"].get("annotations", {}).get("rollcast.dev/action")
+        return action
 
     def patch(self, name: str, spec: Mapping[str, Any]) -> None:
         self.api.kubectl(

@@ -1,5 +1,6 @@
 """A cluster for each test: a namespace, topics and a bucket of its own, on servers that all tests share."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,9 +28,12 @@ def world(kafka: RealKafka, s3: S3, topic_prefix: str, tmp_path: Path) -> Iterat
 
 @pytest.fixture
 def cluster(api: KubeApi, world: World) -> Iterator[Cluster]:
+    """Whatever a test is about: the shipped Role suffices, and no turn ends with a bug."""
     made = Cluster(api, world)
     yield made
     made.stop()
+    said = [line for line in made.said() if line.get("level") == "error" or "(403)" in json.dumps(line)]
+    assert [line for line in said if line["event"] not in made.expected_errors] == []
 
 
 @pytest.fixture
