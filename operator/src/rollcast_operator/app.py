@@ -48,6 +48,7 @@ _STUCK_SECONDS = 180.0
 _AGAIN_SECONDS = 2.0
 _SAY_EVERY_SECONDS = 30.0
 _LOOK_SECONDS = 0.5
+_READ_SECONDS = 10.0
 _KEDA_SECONDS = 60.0
 
 
@@ -76,9 +77,7 @@ def run_operator(settings: OperatorSettings, kafka: KafkaParams, s3: S3Params, s
         )
         if not operator.look_first(stopping):
             return
-        for part in operator.parts():
-            stack.enter_context(part)
-        operator.wake_all()
+        operator.start(stack, stopping)
         _log.info("operator runs", models=len(operator.manager.models()))
         while not stopping.wait(_LOOK_SECONDS):
             operator.check()
@@ -138,15 +137,16 @@ class _Operator:
             watch_restarts=lambda: self._watching.restarts,
         )
 
-    def parts(self) -> list[Resolver | Manager | ControlTopics | Watching | Bridge]:
-        """In the order in which they are entered; they are left the other way round."""
-        parts: list[Resolver | Manager | ControlTopics | Watching | Bridge] = [
-            self._resolver,
-            self.manager,
-            self._topics,
-            self._watching,
-        ]
-        return parts if self._bridge is None else [*parts, self._bridge]
+    def start(self, stack: ExitStack, stopping: threading.Event) -> None:
+        """All its parts; they are left the other way round. Nobody is reconciled before Kafka's side is known."""
+        stack.enter_context(self._resolver)
+        stack.enter_context(self._topics)
+        self._topics.wait_read(_READ_SECONDS, stopping)
+        stack.enter_context(self.manager)
+        stack.enter_context(self._watching)
+        self.wake_all()
+        if self._bridge is not None:
+            stack.enter_context(self._bridge)
 
     # Who is woken.
 

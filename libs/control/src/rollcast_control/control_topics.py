@@ -24,6 +24,7 @@ _log = structlog.get_logger()
 _PUBLISH_SECONDS = 5.0
 _PUBLISH_AGAIN_SECONDS = 2.0
 _OLD = float("inf")
+_LOOK_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,15 @@ class ControlTopics:
     @property
     def watched_seconds(self) -> float:
         return time.monotonic() - self._started
+
+    def wait_read(self, seconds: float, stopping: threading.Event) -> None:
+        """Until all that was there has been read, or something is in the way: a start is no outage."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not stopping.is_set():
+            topics = (self._assignments, self._statuses)
+            if any(each.problem or each.failure for each in topics) or all(each.caught_up for each in topics):
+                return
+            stopping.wait(_LOOK_SECONDS)
 
     def check(self) -> None:
         """Raises what ended the following."""
