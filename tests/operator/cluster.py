@@ -20,7 +20,7 @@ from rollcast_cli.local.processes import Child, start, wait_until
 from rollcast_common.artifacts import ArtifactRef
 from rollcast_common.identity import ModelIdentity
 
-__all__ = ["CRD", "RBAC", "Cluster", "Operator"]
+__all__ = ["CRD", "QUICK", "RBAC", "Cluster", "Operator"]
 
 _ROOT = Path(__file__).parents[2]
 RBAC = _ROOT / "operator" / "src" / "rollcast_operator" / "rbac"
@@ -99,6 +99,7 @@ class Cluster:
         }
         self.slopes: dict[str, float] = {}
         self.expected_errors: set[str] = set()
+        self.may_be_forbidden = False
         self.prepare(self.namespace)
 
     def prepare(self, namespace: str) -> None:

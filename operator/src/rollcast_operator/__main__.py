@@ -118,9 +118,9 @@ def run(
             source="command line and environment",
         )
         configure_logs("operator", fmt=fmt, level=log_level)
-        # kopf says each event at info, and its client each request.
+        # kopf says each try of a request; what ends its watching is said by who starts it again.
         for noisy in ("kopf", "aiohttp", "asyncio"):
-            logging.getLogger(noisy).setLevel(logging.ERROR)
+            logging.getLogger(noisy).setLevel(logging.CRITICAL)
         run_operator(settings, load_kafka_params(kafka_config), load_s3_params(s3_config), stopping)
     except RollcastError as error:
         structlog.get_logger().error("operator stopped", problem=str(error), kind=type(error).__name__)
