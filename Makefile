@@ -14,7 +14,7 @@ export BROKER
 help: ## This list
 	@echo "Rollcast: serve scikit-learn models on Kafka streams, and roll them without anyone noticing."
 	@echo
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  BROKER=auto|kafka|embedded   which Kafka \`demo\` and \`up\` run on (auto: Apache Kafka where Java and Maven work)"
 	@echo "  WINES=path/to/wines_SPA.csv  the wine data; without it the example is breast-cancer, on data inside scikit-learn"
@@ -54,6 +54,10 @@ chaos-long: setup ## The same with 100,000 requests and 20 seeds: a day's work
 .PHONY: bench
 bench: setup ## Messages a second on real Kafka: the article's loop, a pass-through, Rollcast; as ratios
 	$(RUN) python -m bench
+
+.PHONY: bench-operator
+bench-operator: setup ## API writes and CPU of an operator that has nothing to do, with 50 and 1,000 ModelVersions
+	$(RUN) python -m bench.operator_idle
 
 .PHONY: docs
 docs: setup ## Write docs/reference/ again, from the code
