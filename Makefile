@@ -69,6 +69,10 @@ bench-rollouts: setup ## What a rollout costs the stream: pause at a swap, canar
 simulate-rollouts: setup ## Hundreds of rollouts on recorded batches: how often is a good model taken off, a bad one not?
 	$(RUN) python -m bench.simulate_rollouts
 
+.PHONY: bench-operator
+bench-operator: setup ## API writes and CPU of an operator that has nothing to do, with 50 and 1,000 ModelVersions
+	$(RUN) python -m bench.operator_idle
+
 .PHONY: docs
 docs: setup ## Write docs/reference/ again, from the code
 	$(RUN) python docs/generate.py

@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from unittest import mock
 
 import msgspec
+import typer
 import typer.main
 import yaml
 from prometheus_client import CollectorRegistry
@@ -27,6 +28,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
 import rollcast_cli.__main__ as cli_commands
+import rollcast_operator.__main__ as operator_commands
 import rollcast_predictor.__main__ as predictor_commands
 import rollcast_trainer.__main__ as trainer_commands
 from rollcast_common import artifacts
@@ -48,6 +50,8 @@ from rollcast_common.contracts.request import MODEL_HEADER, REPLY_TO_HEADER
 from rollcast_common.kafka import KafkaBrokerParams, KafkaConsumerParams, KafkaParams, TopicNames, topic_specs
 from rollcast_common.kafka.params import ENVIRONMENT, KafkaProducerParams
 from rollcast_common.models.card import DataFacts, Feature, GoldenRow, InputSchema, ModelCard, PredictionHistogram
+from rollcast_operator.metrics import OperatorMetrics
+from rollcast_operator.settings import BridgeSettings, OperatorConfig, OperatorSettings, SlotSettings
 from rollcast_predictor.metrics import PredictorMetrics
 from rollcast_predictor.settings import PredictorSettings
 from rollcast_rollout.phases import TRANSITIONS
@@ -177,7 +181,26 @@ def _configuration() -> str:
         _estimators(),
         "## Predictor",
         "Given as options or variables of `rollcast-predictor run`; a setting without an option has its default.",
-        _settings_table(PredictorSettings, _predictor_options(), extra="option, variable"),
+        _settings_table(
+            PredictorSettings,
+            _options(predictor_commands.app, trusted_type="trusted_types"),
+            extra="option, variable",
+        ),
+        "## Operator",
+        "Given as options or variables of `rollcast-operator run`; sections are those of operator_config.yaml.",
+        _settings_table(
+            OperatorSettings,
+            _options(operator_commands.app, watch_namespace="namespaces"),
+            extra="option, variable",
+        ),
+        "## operator_config.yaml",
+        "Read by `rollcast-operator run` (`--config`).",
+        _settings_table(OperatorConfig),
+        *(
+            part
+            for section, model in (("slots", SlotSettings), ("bridge", BridgeSettings))
+            for part in (f"### {section}", _sentences(model), _settings_table(model))
+        ),
         "## The local stack",
         _table(
             ("variable", "meaning"),
@@ -202,6 +225,7 @@ def _cli() -> str:
         ("rollcast", cli_commands.app),
         ("rollcast-trainer", trainer_commands.app),
         ("rollcast-predictor", predictor_commands.app),
+        ("rollcast-operator", operator_commands.app),
     ):
         parts.extend(_command(name, typer.main.get_command(app), depth=2))
     return _page(
@@ -213,26 +237,35 @@ def _cli() -> str:
 
 
 def _metrics() -> str:
-    registry = CollectorRegistry()
-    metrics = PredictorMetrics(registry)
+    predictor, operator = PredictorMetrics(CollectorRegistry()), OperatorMetrics(CollectorRegistry())
+    return _page(
+        "Metrics",
+        "Predictor slots and the operator serve `/metrics` (Prometheus), `/healthz` and `/readyz` (JSON) at "
+        "`--metrics-host` and `--metrics-port`.",
+        "## Predictor",
+        inspect.cleandoc(inspect.getmodule(PredictorMetrics).__doc__ or ""),
+        _metrics_table(predictor),
+        "Buckets of the histograms in seconds: " + _numbers(predictor.latency_seconds) + ".",
+        "Buckets of `rollcast_predictor_batch_rows`: " + _numbers(predictor.batch_rows) + ".",
+        "`reason` is one of " + ", ".join(f"`{reason.value}`" for reason in DeadLetterReason) + ".",
+        "`kind` is `death` or `timeout`.",
+        "## Operator",
+        inspect.cleandoc(inspect.getmodule(OperatorMetrics).__doc__ or ""),
+        _metrics_table(operator),
+        "Buckets of the histogram in seconds: " + _numbers(operator.reconcile_seconds) + ".",
+    )
+
+
+def _metrics_table(metrics: object) -> str:
     rows = []
     for metric in vars(metrics).values():
+        if not hasattr(metric, "describe"):
+            continue
         (family,) = metric.describe()
         suffix = "_total" if family.type == "counter" else ""
         labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001  # told nowhere else
         rows.append((f"`{family.name}{suffix}`", family.type, labels or "-", family.documentation))
-    return _page(
-        "Metrics",
-        "A predictor slot serves `/metrics` (Prometheus), `/healthz` and `/readyz` (JSON) at `--metrics-host` and "
-        "`--metrics-port`.",
-        "## Predictor",
-        inspect.cleandoc(inspect.getmodule(PredictorMetrics).__doc__ or ""),
-        _table(("metric", "type", "labels", "meaning"), rows),
-        "Buckets of the histograms in seconds: " + _numbers(metrics.latency_seconds) + ".",
-        "Buckets of `rollcast_predictor_batch_rows`: " + _numbers(metrics.batch_rows) + ".",
-        "`reason` is one of " + ", ".join(f"`{reason.value}`" for reason in DeadLetterReason) + ".",
-        "`kind` is `death` or `timeout`.",
-    )
+    return _table(("metric", "type", "labels", "meaning"), rows)
 
 
 def _topics() -> str:
@@ -558,9 +591,9 @@ def _help(text: str) -> str:
     return "\n\n".join(parts)
 
 
-def _predictor_options() -> dict[str, str]:
-    command: Any = typer.main.get_command(predictor_commands.app)
-    aliases = {"trusted_type": "trusted_types"}
+def _options(app: typer.Typer, **aliases: str) -> dict[str, str]:
+    """Of the command `run`, by the setting that each gives."""
+    command: Any = typer.main.get_command(app)
     return {
         aliases.get(option.name, option.name): " ".join([*option.opts, *option.secondary_opts, option.envvar or ""])
         for option in command.commands["run"].params
