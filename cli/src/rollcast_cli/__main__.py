@@ -15,6 +15,7 @@ from rich.table import Table
 
 from rollcast_cli.connection import connect
 from rollcast_cli.console import Steps, one_line_errors, print_json, view_line, view_table
+from rollcast_cli.rolling_commands import register
 
 if TYPE_CHECKING:
     from rollcast_cli.dead_letters import Letter
@@ -68,6 +69,9 @@ def up(
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="DANGER: let model files run code when they are loaded.")
     ] = False,
+    rollout: Annotated[
+        Path | None, typer.Option(help="YAML, spec.rollout of the models that are announced; default: its defaults.")
+    ] = None,
 ) -> None:
     """Run broker, S3, predictors and a stream of requests on this machine, until Ctrl-C.
 
@@ -76,22 +80,30 @@ def up(
       rollcast status         what runs and what it serves
       rollcast tail           predictions as they come
       rollcast predict ROW    ask for one yourself (a row to try is printed here)
+      rollcast get -w         follow rollouts
+      rollcast apply -f FILE  roll a model of yours out
       rollcast down           end it from there
       eval $(rollcast env)    point rollcast-trainer and others at this stack
+    \b
+    A rollout of a minute:
+      echo '{shadow: {forSeconds: 10}, steps: [{weight: 25, forSeconds: 20}, {weight: 50}]}' > quick.yaml
+      rollcast up --rollout quick.yaml
     """
     from rollcast_cli.examples import find_example
     from rollcast_cli.local.brokers import choose_broker
     from rollcast_cli.local.stack import LocalStack, StackOptions
     from rollcast_cli.local.state import StateFolder
+    from rollcast_cli.rolling.template import load_rollout
     from rollcast_cli.stream_source import read_rows
 
     steps = Steps()
     with one_line_errors():
+        template = load_rollout(rollout) if rollout is not None else {}
         example = find_example(train_config, data)
         steps.say(example.why)
         choice = choose_broker(broker, progress=steps.say)
         steps.say(choice.reason)
-        options = StackOptions(example.model, slots, ("--allow-pickle",) if allow_pickle else ())
+        options = StackOptions(example.model, slots, ("--allow-pickle",) if allow_pickle else (), template)
         with LocalStack(StateFolder(), choice, options, steps.say) as stack:
             if train:
                 version = stack.train(example.config, example.data)
@@ -100,7 +112,10 @@ def up(
             if rate > 0:
                 stack.start_source(rows, rate=rate, bad_every=bad_every)
                 steps.say(f"streaming {rate:g} requests a second")
-            steps.say("up; Ctrl-C ends it. In another terminal: rollcast status, rollcast tail, or")
+            steps.say(
+                "up; Ctrl-C ends it. In another terminal: rollcast status, rollcast tail, rollcast get -w, "
+                "rollcast apply -f FILE, or"
+            )
             sys.stdout.write(f"rollcast predict {shlex.quote(read_rows(rows)[0].decode())}\n")
             sys.stdout.flush()
             while True:
@@ -259,6 +274,9 @@ def topics_list(kafka_config: KafkaConfig = None) -> None:
     with one_line_errors():
         collected = collect_status(connect(kafka_config, environ=dict(os.environ)))
         Console(highlight=False).print(status_tables(collected)[-1])
+
+
+register(app)
 
 
 Reason = Annotated[list[str] | None, typer.Option("--reason", help="Only these reasons; repeatable.")]

@@ -1,5 +1,6 @@
 """What runs and what it does: `rollcast status`."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import TopicPartition
@@ -7,6 +8,8 @@ from rich.table import Table
 
 from rollcast_cli.connection import Connection
 from rollcast_cli.local.stack import slot_health
+from rollcast_cli.local.state import state_home
+from rollcast_cli.rolling.model_store import ModelStore
 from rollcast_common.kafka import ErrorWatch, make_consumer, reach_broker, topic_ends
 
 __all__ = ["collect_status", "status_tables"]
@@ -26,6 +29,7 @@ def collect_status(connection: Connection) -> dict[str, Any]:
             "s3": stack.s3.endpoint_url,
             "processes": [{"role": p.role, "pid": p.pid, "alive": p.alive} for p in stack.processes],
             "slots": [{"role": role, **(slot_health(port) or {})} for role, port in stack.metrics_ports.items()],
+            "model_versions": [_model_version(resource) for resource in ModelStore(state_home() / "models").all()],
         }
     watch = ErrorWatch(kafka.broker.servers)
     consumer = make_consumer(kafka, watch, client_id="rollcast-status", group_id="rollcast-status")
@@ -46,6 +50,19 @@ def collect_status(connection: Connection) -> dict[str, Any]:
     return status
 
 
+def _model_version(resource: Mapping[str, Any]) -> dict[str, Any]:
+    state = resource.get("status") or {}
+    conditions = state.get("conditions") or []
+    return {
+        "name": resource["metadata"]["name"],
+        "model": resource["spec"]["model"],
+        "version": resource["spec"]["version"],
+        "phase": state.get("phase"),
+        "weight": (state.get("rollout") or {}).get("weight"),
+        "reason": next((condition["reason"] for condition in conditions if condition["type"] == "Ready"), None),
+    }
+
+
 def status_tables(status: dict[str, Any]) -> list[Table]:
     tables = []
     if "processes" in status:
@@ -56,19 +73,7 @@ def status_tables(status: dict[str, Any]) -> list[Table]:
             processes.add_column(name)
         for process in status["processes"]:
             processes.add_row(process["role"], str(process["pid"]), "runs" if process["alive"] else "[red]ended[/red]")
-        slots = Table(title=f"slots of {status['model']}", title_justify="left")
-        for name in ("slot", "state", "version", "partitions", "problem"):
-            slots.add_column(name, overflow="fold")
-        for slot in status["slots"]:
-            state = "no answer" if "ready" not in slot else "ready" if slot["ready"] else "waiting for a model"
-            slots.add_row(
-                slot["role"],
-                state,
-                slot.get("version") or "-",
-                str(slot.get("partitions", "-")),
-                slot.get("problem") or "-",
-            )
-        tables += [processes, slots]
+        tables += [processes, _versions_table(status["model_versions"]), _slots_table(status["slots"])]
     topics = Table(title=f"topics at {status['servers']}", title_justify="left")
     topics.add_column("topic")
     topics.add_column("partitions", justify="right")
@@ -80,3 +85,39 @@ def status_tables(status: dict[str, Any]) -> list[Table]:
         else:
             topics.add_row(topic, str(facts["partitions"]), f"{facts['offsets']:,}")
     return [*tables, topics]
+
+
+def _versions_table(versions: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(title="model versions (`rollcast get`)", title_justify="left")
+    for name in ("name", "model", "version", "phase", "weight", "why"):
+        table.add_column(name, overflow="fold")
+    for version in versions:
+        weight = version["weight"]
+        table.add_row(
+            version["name"],
+            version["model"],
+            version["version"],
+            version["phase"] or "-",
+            "-" if weight is None else f"{weight} %",
+            version["reason"] or "-",
+        )
+    return table
+
+
+def _slots_table(slots: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(title="slots", title_justify="left")
+    for name in ("slot", "state", "version", "candidate", "partitions", "problem"):
+        table.add_column(name, overflow="fold")
+    for slot in slots:
+        state = "no answer" if "ready" not in slot else "ready" if slot["ready"] else "waiting for a model"
+        candidate = slot.get("candidate")
+        weight = f", {slot['weight']:g} %" if slot.get("weight") else ""
+        table.add_row(
+            slot["role"],
+            state,
+            slot.get("version") or "-",
+            f"{candidate}{weight}" if candidate else "-",
+            str(slot.get("partitions", "-")),
+            slot.get("problem") or "-",
+        )
+    return table

@@ -8,15 +8,17 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import psutil
 from pydantic import Field, SecretStr, ValidationError
 
-from rollcast_common.artifacts import S3Params
 from rollcast_common.config import Settings
 from rollcast_common.errors import ConfigError
 from rollcast_common.kafka import KafkaBrokerParams, KafkaParams, TopicNames
+
+if TYPE_CHECKING:
+    from rollcast_common.artifacts import S3Params
 
 __all__ = ["ProcessRecord", "Stack", "StackS3", "StateFolder", "state_home"]
 
@@ -63,7 +65,7 @@ class StackS3(Settings):
     region: str = "us-east-1"
 
     @classmethod
-    def of(cls, params: S3Params) -> "StackS3":
+    def of(cls, params: "S3Params") -> "StackS3":
         secret = params.secret_access_key
         return cls(
             endpoint_url=params.endpoint_url or "",
@@ -93,7 +95,9 @@ class Stack(Settings):
     def kafka_params(self) -> KafkaParams:
         return KafkaParams(broker=KafkaBrokerParams(servers=self.servers), topics=TopicNames(prefix=self.topic_prefix))
 
-    def s3_params(self) -> S3Params:
+    def s3_params(self) -> "S3Params":
+        from rollcast_common.artifacts import S3Params  # boto3 takes a second, and few commands need it
+
         return S3Params(
             bucket=self.s3.bucket,
             endpoint_url=self.s3.endpoint_url,

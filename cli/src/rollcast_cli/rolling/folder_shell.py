@@ -26,15 +26,17 @@ class FolderShell:
         self._record = folder / "records" / f"{identity.model}.json"
         self._workload = folder / "workloads" / f"{identity.model}.json"
         self._events = folder / "events.jsonl"
-        self._names: dict[str, str] = {}
+        self._versions: dict[str, ModelVersion] = {}
+        """As they were planned for."""
 
     def model_versions(self) -> Sequence[ModelVersion]:
         try:
             found = [r for r in self._store.all() if r["spec"]["model"] == self._model]
         except OSError as error:
             raise ShellUnavailable(str(error)) from None
-        self._names = {r["metadata"]["uid"]: r["metadata"]["name"] for r in found}
-        return [ModelVersion.from_resource(r) for r in found]
+        versions = [ModelVersion.from_resource(r) for r in found]
+        self._versions = {version.uid: version for version in versions}
+        return versions
 
     def read_record(self) -> Record | None:
         try:
@@ -71,16 +73,20 @@ class FolderShell:
             _write(self._workload, json.dumps(wanted).encode())
 
     def write_status(self, uid: str, status: Mapping[str, Any]) -> None:
-        self._store.write_status(self._names[uid], status)
+        self._store.write_status(self._versions[uid].name, status)
 
     def take_off_action(self, uid: str) -> None:
-        self._store.annotate(self._names[uid], ACTION_ANNOTATION, None)
+        """Only the one that was obeyed: another may have been asked for meanwhile."""
+        version = self._versions[uid]
+        self._store.take_off(version.name, ACTION_ANNOTATION, version.action)
 
     def release(self, uid: str) -> None:
-        self._store.release(self._names[uid])
+        self._store.release(self._versions[uid].name)
 
     def post(self, event: Event) -> None:
-        line = {"time": datetime.now(UTC).isoformat(), "name": self._names.get(event.uid), **asdict(event)}
+        about = self._versions[event.uid]
+        when = datetime.now(UTC).isoformat()
+        line = {"time": when, "model": self._model, "name": about.name, "version": about.version, **asdict(event)}
         with self._events.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 

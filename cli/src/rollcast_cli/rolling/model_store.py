@@ -5,35 +5,24 @@ import copy
 import fcntl
 import json
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from rollcast_common.errors import ConfigError
-from rollcast_rollout.validation import Violation, validate, with_defaults
+from rollcast_cli.rolling.resources import Applied, Invalid, NoSuchModelVersion, Resource
+from rollcast_rollout.validation import validate, with_defaults
 
-__all__ = ["FINALIZER", "Applied", "Invalid", "ModelStore", "NoSuchModelVersion"]
+__all__ = ["FINALIZER", "NAMESPACE", "ModelStore"]
 
 FINALIZER = "rollcast.dev/finalizer"
 NAMESPACE = "default"
 
-Applied = Literal["created", "configured", "unchanged"]
-Resource = dict[str, Any]
 
-
-class NoSuchModelVersion(ConfigError):
-    """There is none of that name."""
-
-
-class Invalid(ConfigError):
-    """What the API server would refuse, in its words."""
-
-    def __init__(self, name: str, violations: list[Violation]) -> None:
-        said = "; ".join(str(violation) for violation in violations)
-        super().__init__(f'The ModelVersion "{name}" is invalid: {said}')
-        self.violations = violations
+_TICK_NS = 50_000_000
+"""File systems take the time from the kernel's tick, which is much shorter."""
 
 
 class ModelStore:
@@ -54,12 +43,15 @@ class ModelStore:
         """Raises NoSuchModelVersion."""
         resource = _read(self._path(name))
         if resource is None:
-            raise NoSuchModelVersion(f'modelversions.rollcast.dev "{name}" not found')
+            raise NoSuchModelVersion(name)
         return resource
 
     def changed_at(self) -> int:
-        """Another number after every change."""
-        return self.folder.stat().st_mtime_ns
+        """Another number after every change. While the last one is so young that the next may get the same time, it is
+        another number each time.
+        """
+        changed, now = self.folder.stat().st_mtime_ns, time.time_ns()
+        return changed if abs(now - changed) > _TICK_NS else now
 
     # What people do.
 
@@ -82,23 +74,26 @@ class ModelStore:
             self._write(merged)
             return "configured"
 
-    def annotate(self, name: str, key: str, value: str | None) -> None:
-        """None takes it off. Raises NoSuchModelVersion."""
-
-        def change(resource: Resource) -> None:
-            annotations = resource["metadata"].setdefault("annotations", {})
-            if value is None:
-                annotations.pop(key, None)
-            else:
-                annotations[key] = value
-
-        self._change(name, change)
+    def annotate(self, name: str, key: str, value: str) -> None:
+        """Raises NoSuchModelVersion."""
+        self._change(name, lambda resource: resource["metadata"].setdefault("annotations", {}).update({key: value}))
 
     def delete(self, name: str) -> None:
         """It goes once its finalizer is off. Raises NoSuchModelVersion."""
         self._change(name, lambda resource: resource["metadata"].setdefault("deletionTimestamp", _now()))
 
     # What the controller does.
+
+    def take_off(self, name: str, key: str, value: str | None) -> None:
+        """An annotation, if it still says this."""
+
+        def change(resource: Resource) -> None:
+            annotations = resource["metadata"].get("annotations") or {}
+            if key in annotations and annotations[key] == value:
+                del annotations[key]
+
+        with contextlib.suppress(NoSuchModelVersion):
+            self._change(name, change)
 
     def write_status(self, name: str, status: Mapping[str, Any]) -> None:
         with contextlib.suppress(NoSuchModelVersion):
@@ -129,7 +124,7 @@ class ModelStore:
 
     def _path(self, name: str) -> Path:
         if not _is_name(name):
-            raise NoSuchModelVersion(f'modelversions.rollcast.dev "{name}" not found')
+            raise NoSuchModelVersion(name)
         return self.folder / f"{name}.json"
 
     def _write(self, resource: Resource) -> None:

@@ -98,13 +98,14 @@ class Controller:
         for uid, status in decided.statuses.items():
             if versions[uid].status != status:
                 self._shell.write_status(uid, status)
-        for uid in decided.handled_actions:
-            if versions[uid].action is not None:
-                self._shell.take_off_action(uid)
         for event in decided.events:
             _log.info("rollout", model=str(self.identity), reason=event.reason, message=event.message)
             if event.uid in versions:
                 self._shell.post(event)
+        # Who asked waits for this, and then looks at what was said.
+        for uid in decided.handled_actions:
+            if versions[uid].action is not None:
+                self._shell.take_off_action(uid)
 
     def _keep(self, record: Record | None) -> None:
         if record == self._record:

@@ -1,5 +1,7 @@
 """One event for each transition: the difference between the record before and the record after."""
 
+from collections.abc import Collection
+
 from rollcast_rollout.answer import Event
 from rollcast_rollout.desired import desired_version
 from rollcast_rollout.model_version import ModelVersion
@@ -7,7 +9,7 @@ from rollcast_rollout.phases import Phase, phase_of
 from rollcast_rollout.record import Record
 from rollcast_rollout.view import View
 
-__all__ = ["events"]
+__all__ = ["events", "farewells"]
 
 _Targets = tuple[ModelVersion | None, ModelVersion | None]
 
@@ -22,6 +24,20 @@ def events(view: View, before: Record, after: Record) -> list[Event]:
     return found
 
 
+def farewells(view: View, record: Record, released: Collection[str]) -> list[Event]:
+    """What becomes of the stream when a ModelVersion is deleted is worth a line, too."""
+    return [_farewell(view, record, uid) for uid in released]
+
+
+def _farewell(view: View, record: Record, uid: str) -> Event:
+    version = view.versions[uid].version
+    if record.ending_since is not None:
+        message = f"{version} is deleted, and nothing answers for the model any more: its slots end"
+        return Event(uid, "Normal", "ModelEnded", message)
+    answers = "; it answers until another version has taken over" if record.stable == uid else ""
+    return Event(uid, "Normal", "Deleted", f"{version} is deleted{answers}")
+
+
 def _of_failure(before: Record, after: Record, uid: str) -> Event | None:
     failure = after.entries[uid].failure
     earlier = before.entries.get(uid)
@@ -31,6 +47,9 @@ def _of_failure(before: Record, after: Record, uid: str) -> Event | None:
 
 
 def _of_phase(view: View, before: Record, after: Record, uid: str, targets: _Targets) -> Event | None:
+    version = view.versions.get(uid)
+    if version is None or version.deleting:
+        return None
     now = phase_of(view, after, uid, targets[1])
     was = phase_of(view, before, uid, targets[0]) if uid in before.entries else None
     if now == was and _weight(before, uid) == _weight(after, uid):

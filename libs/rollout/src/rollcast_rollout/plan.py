@@ -9,7 +9,7 @@ from rollcast_rollout.answer import Event, Plan, Tombstone, Workload
 from rollcast_rollout.desired import desired_version
 from rollcast_rollout.ending import ended, is_over, released
 from rollcast_rollout.entries import bounded, noted
-from rollcast_rollout.events import events
+from rollcast_rollout.events import events, farewells
 from rollcast_rollout.model_version import ModelVersion
 from rollcast_rollout.observed import Observed
 from rollcast_rollout.outage import in_outage, is_away
@@ -38,7 +38,7 @@ def plan(desired: Sequence[ModelVersion], observed: Observed, now: float) -> Pla
     record, refusals = _decided(view, before)
     target = desired_version(view.versions, record)
     record = bounded(with_serving(view, record, target), target.uid if target is not None else None)
-    over = is_over(view, record)
+    over, gone = is_over(view, record), released(view, record)
     return Plan(
         record=None if over else record,
         publish=_to_publish(observed, record),
@@ -48,8 +48,8 @@ def plan(desired: Sequence[ModelVersion], observed: Observed, now: float) -> Pla
         handled_actions=tuple(
             uid for uid, entry in record.entries.items() if entry.handled is not None and uid in view.versions
         ),
-        released=released(view, record),
-        events=(*events(view, before, record), *refusals),
+        released=gone,
+        events=(*events(view, before, record), *refusals, *farewells(view, record, gone)),
         wake_after=0.0 if record != observed.record and not over else seconds_until_news(view, record),
     )
 
