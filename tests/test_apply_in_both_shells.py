@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from click.testing import Result
 from tests.env.kubernetes import KubeApi
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from rollcast_cli.__main__ import app
 from rollcast_cli.local.state import ProcessRecord, Stack, StackS3, StateFolder

@@ -366,6 +366,7 @@ SPECIFICATION = {
     """,
 }
 
+TWO_SLOTS = Serving(replicas=2)
 PLAIN = Rollout(shadow_seconds=None, steps=(Step(10, 10), Step(50, 10)))
 
 FAULTS = {
@@ -444,6 +445,7 @@ class Play:
             model="model",
             version=f"v{number}",
             artifact=Artifact(f"s3://models/v{number}.skops"),
+            serving=TWO_SLOTS,
         )
         return self.drafts.setdefault(int(number), default)
 
@@ -470,7 +472,7 @@ class Play:
         self.change(number, rollout=Rollout(abort=Abort(prediction_drift_above=None)))
 
     def do_topic_of(self, number: str, topic: str) -> None:
-        self.change(number, serving=Serving(input_topic=topic))
+        self.change(number, serving=with_fields(TWO_SLOTS, input_topic=topic))
 
     def do_same_name(self, number: str, other: str) -> None:
         self.change(number, version=f"v{other}")
