@@ -14,7 +14,7 @@ export BROKER
 help: ## This list
 	@echo "Rollcast: serve scikit-learn models on Kafka streams, and roll them without anyone noticing."
 	@echo
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  BROKER=auto|kafka|embedded   which Kafka \`demo\` and \`up\` run on (auto: Apache Kafka where Java and Maven work)"
 	@echo "  WINES=path/to/wines_SPA.csv  the wine data; without it the example is breast-cancer, on data inside scikit-learn"
@@ -60,6 +60,18 @@ bench: setup ## Messages a second on real Kafka: the article's loop, a pass-thro
 .PHONY: bench-recovery
 bench-recovery: setup ## Seconds from a streamer's death to every partition answering again; joins and leaves (a quarter hour)
 	$(RUN) python -m bench.recovery
+
+.PHONY: bench-rollouts
+bench-rollouts: setup ## What a rollout costs the stream: pause at a swap, canary share, time from verdict to last output
+	$(RUN) python -m bench.rollouts
+
+.PHONY: simulate-rollouts
+simulate-rollouts: setup ## Hundreds of rollouts on recorded batches: how often is a good model taken off, a bad one not?
+	$(RUN) python -m bench.simulate_rollouts
+
+.PHONY: bench-operator
+bench-operator: setup ## API writes and CPU of an operator that has nothing to do, with 50 and 1,000 ModelVersions
+	$(RUN) python -m bench.operator_idle
 
 .PHONY: docs
 docs: setup ## Write docs/reference/ again, from the code

@@ -22,7 +22,7 @@ from confluent_kafka import Producer
 from rich.console import Console
 from rich.table import Table
 
-from bench.common import machine, run_python, service_environment
+from bench.common import assign, machine, run_python, service_environment
 from rollcast_cli.examples import Example, find_example
 from rollcast_cli.local.brokers import BrokerChoice, start_broker
 from rollcast_cli.local.ports import free_ports
@@ -31,7 +31,8 @@ from rollcast_cli.local.s3 import start_s3
 from rollcast_cli.local.stack import slot_health
 from rollcast_cli.stream_source import read_rows
 from rollcast_common.artifacts import ArtifactStore
-from rollcast_common.kafka import TopicNames, topic_specs
+from rollcast_common.identity import ModelIdentity
+from rollcast_common.kafka import KafkaBrokerParams, KafkaParams, TopicNames, topic_specs
 
 _PARTITIONS = 6
 
@@ -137,9 +138,8 @@ class _Bench:
             (self._model_path.with_name("bench.card.json"), f"models/bench-{number}.card.json"),
         ):
             self._store.put_once(place, path)
-        producer = Producer({"bootstrap.servers": self._broker.servers})
-        producer.produce("bench-train", key.encode(), self._model)
-        producer.flush()
+        kafka = KafkaParams(broker=KafkaBrokerParams(servers=self._broker.servers), topics=TopicNames(prefix="bench-"))
+        assign(kafka, self._store, ModelIdentity(f"bench-{number}", "default", self._model), key)
         command = [sys.executable, "-m", "rollcast_predictor", "run", "--model", self._model]
         command += ["--installation", f"bench-{number}", "--batch-rows", str(self._batch_rows)]
         child = start(

@@ -5,13 +5,29 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import psutil
 
-from rollcast_common.artifacts import S3Params
+from rollcast_common.artifacts import ArtifactRef, ArtifactStore, S3Params
+from rollcast_common.contracts import Assignment, ServedVersion
+from rollcast_common.contracts.assignment import encode_assignment
+from rollcast_common.identity import ModelIdentity
+from rollcast_common.kafka import ErrorWatch, KafkaParams, make_producer
 
-__all__ = ["machine", "run_python", "service_environment"]
+__all__ = ["assign", "machine", "run_python", "service_environment"]
+
+
+def assign(kafka: KafkaParams, store: ArtifactStore, identity: ModelIdentity, key: str) -> None:
+    """The uploaded model is stable at once, as the first of its name."""
+    ref = store.resolve(ArtifactRef(store.bucket, key))
+    assert ref.sha256 is not None  # noqa: S101  # resolve always says it
+    version = PurePosixPath(key).stem
+    served = ServedVersion(version=version, uri=ref.uri, format="skops", sha256=ref.sha256, version_id=ref.version_id)
+    value = encode_assignment(Assignment(model=identity.model, generation=1, stable=served))
+    producer = make_producer(kafka, ErrorWatch(kafka.broker.servers), client_id="bench-assigner")
+    producer.produce(kafka.topics.full("assignments"), value, str(identity))
+    producer.flush(30)
 
 
 def machine() -> str:

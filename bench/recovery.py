@@ -30,7 +30,7 @@ from confluent_kafka import KafkaError, Message
 from rich.console import Console
 from rich.table import Table
 
-from bench.common import machine, run_python, service_environment
+from bench.common import assign, machine, run_python, service_environment
 from rollcast_cli.local.brokers import BrokerChoice, start_broker
 from rollcast_cli.local.ports import free_ports
 from rollcast_cli.local.processes import Child, start, wait_until
@@ -39,6 +39,7 @@ from rollcast_cli.local.stack import slot_health
 from rollcast_common.artifacts import ArtifactStore
 from rollcast_common.contracts import decode_prediction
 from rollcast_common.contracts.dead_letter import parse_dead_letter
+from rollcast_common.identity import ModelIdentity
 from rollcast_common.kafka import (
     ErrorWatch,
     KafkaBrokerParams,
@@ -130,7 +131,7 @@ class _Bench:
         broker.create_topics(topic_specs(names, partitions=_PARTITIONS))
         rows = self._train()
         say(f"trained a RandomForest pipeline of {self.model_bytes / 1e6:.2f} MB")
-        self._announce(kafka, ArtifactStore(s3.params))
+        self._assign(kafka, ArtifactStore(s3.params))
         self._first = self._start_slot(0)
         self._wait("the slot owns every partition", lambda: self._first.partitions == _PARTITIONS)
         self._traffic = _Traffic(kafka, rows, rate=rate)
@@ -156,12 +157,10 @@ class _Bench:
             raise SystemExit(f"the model has {self.model_bytes} bytes, not about 2 MB: change n_estimators")
         return [msgspec.json.encode({name: row[name] for name in row if name != "price"}) for row in rows]
 
-    def _announce(self, kafka: KafkaParams, store: ArtifactStore) -> None:
+    def _assign(self, kafka: KafkaParams, store: ArtifactStore) -> None:
         for name in ("v1.skops", "v1.card.json"):
             store.put_once(f"models/{name}", self._folder / name)
-        producer = make_producer(kafka, ErrorWatch(kafka.broker.servers), client_id="bench-announcer")
-        producer.produce(kafka.topics.full("train"), b"models/v1.skops", _MODEL.encode())
-        producer.flush(30)
+        assign(kafka, store, ModelIdentity("local", "default", _MODEL), "models/v1.skops")
 
     def _start_slot(self, ordinal: int) -> "_Slot":
         (port,) = free_ports(1)

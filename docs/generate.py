@@ -1,5 +1,6 @@
 # ruff: noqa: INP001  # a script beside the pages, not a package
-"""Writes the pages under docs/reference/ from the code, so that they cannot say anything else than the code does.
+"""Writes the pages under docs/reference/, and the states of a rollout, from the code, so that they cannot say
+anything else than the code does.
 
 Run `python docs/generate.py` after changing a setting, an option, a metric, a topic or a contract. A test
 compares the committed pages with what this makes.
@@ -19,6 +20,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from unittest import mock
 
 import msgspec
+import typer
 import typer.main
 import yaml
 from prometheus_client import CollectorRegistry
@@ -26,18 +28,33 @@ from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
 import rollcast_cli.__main__ as cli_commands
+import rollcast_operator.__main__ as operator_commands
 import rollcast_predictor.__main__ as predictor_commands
 import rollcast_trainer.__main__ as trainer_commands
 from rollcast_common import artifacts
 from rollcast_common.artifacts import S3Params
-from rollcast_common.contracts import REQUEST_ID_HEADER, DeadLetter, DeadLetterReason, ModelTrained, Prediction
+from rollcast_common.contracts import (
+    REQUEST_ID_HEADER,
+    Assignment,
+    DeadLetter,
+    DeadLetterReason,
+    ModelTrained,
+    Prediction,
+    PredictionBins,
+    PredictorStatus,
+    ServedVersion,
+)
 from rollcast_common.contracts.dead_letter import dead_letter_headers
+from rollcast_common.contracts.predictor_status import Comparison, TrackCounts, VersionReport
 from rollcast_common.contracts.request import MODEL_HEADER, REPLY_TO_HEADER
 from rollcast_common.kafka import KafkaBrokerParams, KafkaConsumerParams, KafkaParams, TopicNames, topic_specs
 from rollcast_common.kafka.params import ENVIRONMENT, KafkaProducerParams
 from rollcast_common.models.card import DataFacts, Feature, GoldenRow, InputSchema, ModelCard, PredictionHistogram
+from rollcast_operator.metrics import OperatorMetrics
+from rollcast_operator.settings import BridgeSettings, OperatorConfig, OperatorSettings, SlotSettings
 from rollcast_predictor.metrics import PredictorMetrics
 from rollcast_predictor.settings import PredictorSettings
+from rollcast_rollout.phases import TRANSITIONS
 from rollcast_rollout.schema import API_VERSION, KIND, crd, open_api_schema
 from rollcast_rollout.validation import with_defaults
 from rollcast_trainer.estimators import CLASSIFIERS, REGRESSORS
@@ -49,13 +66,17 @@ from rollcast_trainer.settings import (
     TrainSettings,
 )
 
-__all__ = ["REFERENCE", "main", "pages"]
+__all__ = ["REFERENCE", "ROLLOUT", "main", "pages", "with_states"]
 
 _DOCS = Path(__file__).resolve().parent
 REFERENCE = _DOCS / "reference"
+ROLLOUT = _DOCS / "explanation" / "rollout.md"
 _GOLDEN = _DOCS.parent / "libs" / "common" / "tests" / "golden"
 
 _MARK = "<!-- Made from the code by docs/generate.py (`make docs`); edits here are overwritten. -->"
+_STATES_BEGIN = "<!-- states: made from the code by docs/generate.py (`make docs`) -->"
+_STATES_END = "<!-- end of states -->"
+_IDENTITY = "`<installation>/<namespace>/<model>`"
 _PARTITIONS = 6
 """What `rollcast topics create` makes by default."""
 
@@ -88,6 +109,24 @@ def main() -> None:
     REFERENCE.mkdir(parents=True, exist_ok=True)
     for name, text in pages().items():
         (REFERENCE / name).write_text(text, encoding="utf-8")
+    ROLLOUT.write_text(with_states(ROLLOUT.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def with_states(page: str) -> str:
+    """The page about rollouts, with the state diagram as the code has it."""
+    before, begin, rest = page.partition(_STATES_BEGIN)
+    _, end, after = rest.partition(_STATES_END)
+    return f"{before}{begin}\n\n{_states()}\n\n{end}{after}"
+
+
+def _states() -> str:
+    lines = ["stateDiagram-v2", "    [*] --> Pending"]
+    lines += [
+        f"    {before} --> {after}: {why}"
+        for before, following in TRANSITIONS.items()
+        for after, why in following.items()
+    ]
+    return "\n".join(["```mermaid", *lines, "```"])
 
 
 # Pages.
@@ -142,7 +181,26 @@ def _configuration() -> str:
         _estimators(),
         "## Predictor",
         "Given as options or variables of `rollcast-predictor run`; a setting without an option has its default.",
-        _settings_table(PredictorSettings, _predictor_options(), extra="option, variable"),
+        _settings_table(
+            PredictorSettings,
+            _options(predictor_commands.app, trusted_type="trusted_types"),
+            extra="option, variable",
+        ),
+        "## Operator",
+        "Given as options or variables of `rollcast-operator run`; sections are those of operator_config.yaml.",
+        _settings_table(
+            OperatorSettings,
+            _options(operator_commands.app, watch_namespace="namespaces"),
+            extra="option, variable",
+        ),
+        "## operator_config.yaml",
+        "Read by `rollcast-operator run` (`--config`).",
+        _settings_table(OperatorConfig),
+        *(
+            part
+            for section, model in (("slots", SlotSettings), ("bridge", BridgeSettings))
+            for part in (f"### {section}", _sentences(model), _settings_table(model))
+        ),
         "## The local stack",
         _table(
             ("variable", "meaning"),
@@ -167,6 +225,7 @@ def _cli() -> str:
         ("rollcast", cli_commands.app),
         ("rollcast-trainer", trainer_commands.app),
         ("rollcast-predictor", predictor_commands.app),
+        ("rollcast-operator", operator_commands.app),
     ):
         parts.extend(_command(name, typer.main.get_command(app), depth=2))
     return _page(
@@ -178,26 +237,35 @@ def _cli() -> str:
 
 
 def _metrics() -> str:
-    registry = CollectorRegistry()
-    metrics = PredictorMetrics(registry)
+    predictor, operator = PredictorMetrics(CollectorRegistry()), OperatorMetrics(CollectorRegistry())
+    return _page(
+        "Metrics",
+        "Predictor slots and the operator serve `/metrics` (Prometheus), `/healthz` and `/readyz` (JSON) at "
+        "`--metrics-host` and `--metrics-port`.",
+        "## Predictor",
+        inspect.cleandoc(inspect.getmodule(PredictorMetrics).__doc__ or ""),
+        _metrics_table(predictor),
+        "Buckets of the histograms in seconds: " + _numbers(predictor.latency_seconds) + ".",
+        "Buckets of `rollcast_predictor_batch_rows`: " + _numbers(predictor.batch_rows) + ".",
+        "`reason` is one of " + ", ".join(f"`{reason.value}`" for reason in DeadLetterReason) + ".",
+        "`kind` is `death` or `timeout`.",
+        "## Operator",
+        inspect.cleandoc(inspect.getmodule(OperatorMetrics).__doc__ or ""),
+        _metrics_table(operator),
+        "Buckets of the histogram in seconds: " + _numbers(operator.reconcile_seconds) + ".",
+    )
+
+
+def _metrics_table(metrics: object) -> str:
     rows = []
     for metric in vars(metrics).values():
+        if not hasattr(metric, "describe"):
+            continue
         (family,) = metric.describe()
         suffix = "_total" if family.type == "counter" else ""
         labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001  # told nowhere else
         rows.append((f"`{family.name}{suffix}`", family.type, labels or "-", family.documentation))
-    return _page(
-        "Metrics",
-        "A predictor slot serves `/metrics` (Prometheus), `/healthz` and `/readyz` (JSON) at `--metrics-host` and "
-        "`--metrics-port`.",
-        "## Predictor",
-        inspect.cleandoc(inspect.getmodule(PredictorMetrics).__doc__ or ""),
-        _table(("metric", "type", "labels", "meaning"), rows),
-        "Buckets of the histograms in seconds: " + _numbers(metrics.latency_seconds) + ".",
-        "Buckets of `rollcast_predictor_batch_rows`: " + _numbers(metrics.batch_rows) + ".",
-        "`reason` is one of " + ", ".join(f"`{reason.value}`" for reason in DeadLetterReason) + ".",
-        "`kind` is `death` or `timeout`.",
-    )
+    return _table(("metric", "type", "labels", "meaning"), rows)
 
 
 def _topics() -> str:
@@ -207,7 +275,25 @@ def _topics() -> str:
         "requests": ("the entity's key", "features, a JSON object", "any client", "predictor"),
         "app_messages": ("as its request", "[Prediction](#prediction)", "predictor, in its transaction", "any client"),
         "dead_letters": ("as its request", "the original bytes, [headers](#dead-letter)", "the same", "any client"),
-        "train": ("the model's name", "[ModelTrained](#modeltrained), or a bare path", "trainer, anyone", "predictor"),
+        "train": (
+            "the model's name",
+            "[ModelTrained](#modeltrained), or a bare path",
+            "trainer, anyone",
+            "operator, `rollcast up`",
+        ),
+        "assignments": (_IDENTITY, "[Assignment](#assignment)", "operator, `rollcast up`", "predictor"),
+        "predictor_status": (
+            f"{_IDENTITY}`/<ordinal>`",
+            "[PredictorStatus](#predictorstatus)",
+            "predictor",
+            "operator, `rollcast up`",
+        ),
+        "shadow_predictions": (
+            "as its request",
+            "the candidate's [Prediction](#prediction)",
+            "predictor, not in a transaction: some may be lost",
+            "any client",
+        ),
     }
     rows = []
     for name, spec in specs.items():
@@ -215,8 +301,8 @@ def _topics() -> str:
         rows.append((f"`{name}`", *about[name], str(spec.partitions), config))
     return _page(
         "Topics and messages",
-        "`rollcast topics create` makes what is missing, with these partitions (`--partitions` changes them, but not "
-        "for `train`, whose order is total). Names and a prefix are set under `topics:` in "
+        "`rollcast topics create` makes what is missing, with these partitions (`--partitions` changes them where "
+        "order is by key). Names and a prefix are set under `topics:` in "
         "[kafka_config.yaml](configuration.md#kafka_configyaml).",
         _table(("topic", "key", "value", "written by", "read by", "partitions", "configuration"), rows),
         "Read `app_messages` and `dead_letters` with `isolation.level=read_committed`. Every contract carries "
@@ -245,6 +331,30 @@ def _topics() -> str:
         _sentences(ModelTrained),
         _struct_table(ModelTrained),
         _example("model_trained.json"),
+        "## Assignment",
+        inspect.cleandoc(inspect.getmodule(Assignment).__doc__ or ""),
+        *(
+            part
+            for struct in (Assignment, ServedVersion, PredictionBins)
+            for part in (
+                f"### {struct.__name__}" if struct is not Assignment else "",
+                _sentences(struct),
+                _struct_table(struct),
+            )
+        ),
+        _example("assignment.json"),
+        "## PredictorStatus",
+        inspect.cleandoc(inspect.getmodule(PredictorStatus).__doc__ or ""),
+        *(
+            part
+            for struct in (PredictorStatus, VersionReport, TrackCounts, Comparison)
+            for part in (
+                f"### {struct.__name__}" if struct is not PredictorStatus else "",
+                _sentences(struct),
+                _struct_table(struct),
+            )
+        ),
+        _example("predictor_status.json"),
         "## Model card",
         inspect.cleandoc(inspect.getmodule(ModelCard).__doc__ or "")
         + " The card of `models/x.skops` is `models/x.card.json`.",
@@ -481,9 +591,9 @@ def _help(text: str) -> str:
     return "\n\n".join(parts)
 
 
-def _predictor_options() -> dict[str, str]:
-    command: Any = typer.main.get_command(predictor_commands.app)
-    aliases = {"trusted_type": "trusted_types"}
+def _options(app: typer.Typer, **aliases: str) -> dict[str, str]:
+    """Of the command `run`, by the setting that each gives."""
+    command: Any = typer.main.get_command(app)
     return {
         aliases.get(option.name, option.name): " ".join([*option.opts, *option.secondary_opts, option.envvar or ""])
         for option in command.commands["run"].params

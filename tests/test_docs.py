@@ -88,6 +88,13 @@ def test_every_generated_page_is_committed() -> None:
     assert {page.name for page in generator.REFERENCE.glob("*.md")} == set(generator.pages())
 
 
+def test_the_states_of_a_rollout_are_those_of_the_code() -> None:
+    generator = _generator()
+    page = generator.ROLLOUT.read_text(encoding="utf-8")
+    assert page == generator.with_states(page), "docs/explanation/rollout.md: run `python docs/generate.py`"
+    assert "stateDiagram-v2" in page
+
+
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_every_relative_link_leads_somewhere(page: Path) -> None:
     broken = []

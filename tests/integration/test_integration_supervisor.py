@@ -14,11 +14,21 @@ def requests(world: World) -> Requests:
     return world.requests()
 
 
+def template_of(slot: Slot) -> psutil.Process:
+    """Of the hosts: it has the libraries imported."""
+    (template,) = [c for c in psutil.Process(slot.pid).children() if "rollcast_predictor.zygote" in c.cmdline()]
+    return template
+
+
+def streamers_of(slot: Slot) -> list[int]:
+    return [c.pid for c in psutil.Process(slot.pid).children() if "rollcast_predictor.zygote" not in c.cmdline()]
+
+
 def standby_of(slot: Slot) -> int | None:
     """The pid of the streamer that waits, once there is one."""
     active = slot.health().get("pid")
-    children = [child.pid for child in psutil.Process(slot.pid).children() if child.pid != active]
-    return children[0] if active and children else None
+    waiting = [pid for pid in streamers_of(slot) if pid != active]
+    return waiting[0] if active and waiting else None
 
 
 def _is_active(slot: Slot, pid: int) -> bool:
@@ -58,6 +68,26 @@ def test_a_standby_that_dies_is_missed_by_nobody(world: World, requests: Request
     world.check_exactly_once(requests)
 
 
+def test_a_template_that_dies_is_replaced_and_missed_by_nobody(world: World, requests: Requests) -> None:
+    world.publish("v1", 2)
+    slot = world.serve("v1")
+    template, active, host = template_of(slot), slot.health()["pid"], slot.health()["host_pid"]
+    template.kill()
+    slot.wait(lambda: slot.events("the hosts' template ended"), "it is noticed")
+    # The zygote that was forked for this streamer is its own by now.
+    os.kill(host, signal.SIGKILL)
+    requests.send_x(range(100))
+    world.wait_answered(requests, [slot])
+    assert slot.health()["pid"] == active
+    slot.wait(lambda: standby_of(slot), "one stands by")
+    os.kill(active, signal.SIGKILL)
+    slot.wait(lambda: slot.health().get("pid", active) != active, "it has taken over")
+    requests.send_x(range(100, 200))
+    world.wait_answered(requests, [slot])
+    world.check_exactly_once(requests)
+    assert template_of(slot).pid != template.pid
+
+
 def test_no_process_outlives_the_supervisor(world: World) -> None:
     world.publish("v1", 2)
     slot = world.serve("v1")
@@ -75,7 +105,7 @@ def test_without_a_standby_the_next_streamer_is_started_then(world: World, reque
     requests.send_x(range(100))
     world.wait_answered(requests, [slot])
     active = slot.health()["pid"]
-    assert [child.pid for child in psutil.Process(slot.pid).children()] == [active]
+    assert streamers_of(slot) == [active]
     os.kill(active, signal.SIGKILL)
     slot.wait(lambda: slot.health().get("pid", active) != active, "the next one has taken over")
     requests.send_x(range(100, 200))

@@ -170,6 +170,11 @@ class ResultReader:
         with self._lock:
             return dict(self._results.dead)
 
+    def made(self) -> Counter[tuple[int, str]]:
+        """As `Results.made`, up to now."""
+        with self._lock:
+            return Counter(self._results.made)
+
     def answered(self) -> int:
         """Distinct request ids that have an answer."""
         with self._lock:

@@ -3,7 +3,7 @@
 from hashlib import sha256
 
 from rollcast_common.contracts import ServedVersion
-from rollcast_rollout.model_version import Artifact, ModelVersion, Rollout, Step
+from rollcast_rollout.model_version import Artifact, ModelVersion, Rollout, Serving, Step
 from rollcast_rollout.observed import Pinned
 from rollcast_rollout.simulation import World
 
@@ -22,6 +22,7 @@ def _version(number: int) -> tuple[ModelVersion, Pinned]:
         model="model",
         version=name,
         artifact=Artifact(uri),
+        serving=Serving(replicas=2),
         rollout=STEPS,
     )
     digest = sha256(name.encode()).hexdigest()

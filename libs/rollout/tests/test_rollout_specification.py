@@ -8,6 +8,7 @@ passes with each line, and what is not said to happen does not.
 from dataclasses import dataclass, field
 from dataclasses import replace as with_fields
 from hashlib import sha256
+from typing import Any
 
 import pytest
 
@@ -91,6 +92,14 @@ SPECIFICATION = {
         wait 500            => 2 Canary 0 WaitingForSlots
         speak 1
         wait 1              => 2 Canary 10 Canary
+    """,
+    "the gate: a slot that reports, and has not taken up the assignment, is waited for": """
+        canary 2
+        deafen 1
+        wait 12             => 2 Canary 50 Canary
+        wait 20             => 2 Canary 50 WaitingForSlots
+        hear 1
+        wait 2              => 2 Live
     """,
     "the gate: a restarted slot must be ready again before the weight rises, not while it stays": """
         canary 2
@@ -357,6 +366,7 @@ SPECIFICATION = {
     """,
 }
 
+TWO_SLOTS = Serving(replicas=2)
 PLAIN = Rollout(shadow_seconds=None, steps=(Step(10, 10), Step(50, 10)))
 
 FAULTS = {
@@ -379,6 +389,7 @@ class Play:
     found: dict[int, Pinned | ArtifactProblem] = field(default_factory=dict)
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     silent: set[int] = field(default_factory=set)
+    deaf: set[int] = field(default_factory=set)
     history: dict[str, str] = field(default_factory=dict)
     rows: int = 0
 
@@ -394,7 +405,7 @@ class Play:
     def tick(self) -> None:
         self.world.now += 1
         for slot in self.world.running():
-            if slot.ordinal not in self.silent and self.world.kafka_problem is None:
+            if slot.ordinal not in self.silent | self.deaf and self.world.kafka_problem is None:
                 slot.follow(self.world.topic, self.world.now)
             slot.swap(self.world.now)
         serve(self.world, self.rows, self.behaviours)
@@ -434,10 +445,11 @@ class Play:
             model="model",
             version=f"v{number}",
             artifact=Artifact(f"s3://models/v{number}.skops"),
+            serving=TWO_SLOTS,
         )
         return self.drafts.setdefault(int(number), default)
 
-    def change(self, number: str, **changes: object) -> None:
+    def change(self, number: str, **changes: Any) -> None:
         version = with_fields(self.draft(number), **changes)
         self.drafts[int(number)] = version
         if version.uid in self.world.resources:
@@ -460,7 +472,7 @@ class Play:
         self.change(number, rollout=Rollout(abort=Abort(prediction_drift_above=None)))
 
     def do_topic_of(self, number: str, topic: str) -> None:
-        self.change(number, serving=Serving(input_topic=topic))
+        self.change(number, serving=with_fields(TWO_SLOTS, input_topic=topic))
 
     def do_same_name(self, number: str, other: str) -> None:
         self.change(number, version=f"v{other}")
@@ -529,6 +541,13 @@ class Play:
 
     def do_speak(self, ordinal: str) -> None:
         self.silent.discard(int(ordinal))
+
+    def do_deafen(self, ordinal: str) -> None:
+        """It goes on reporting, and follows no assignment."""
+        self.deaf.add(int(ordinal))
+
+    def do_hear(self, ordinal: str) -> None:
+        self.deaf.discard(int(ordinal))
 
     def do_restart(self, ordinal: str) -> None:
         self.world.slots[int(ordinal)].restart()

@@ -61,8 +61,10 @@ def _run(folder: Path, model: str, installation: str, template: dict[str, Any]) 
                     raise failure
             if (changed := store.changed_at()) != seen:
                 seen = changed
-                for name in {*(r["spec"]["model"] for r in store.all())}:
-                    manager.wake(str(ModelIdentity(installation, NAMESPACE, name)))
+                there = {str(ModelIdentity(installation, NAMESPACE, r["spec"]["model"])) for r in store.all()}
+                # Also those of which nothing is left: their end has to be published.
+                for identity in there.union(manager.models()):
+                    manager.wake(identity)
 
 
 def main() -> int:

@@ -22,7 +22,9 @@ __all__ = ["ControlTopics", "Published"]
 _log = structlog.get_logger()
 
 _PUBLISH_SECONDS = 5.0
+_PUBLISH_AGAIN_SECONDS = 2.0
 _OLD = float("inf")
+_LOOK_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +47,22 @@ class ControlTopics:
     """
 
     def __init__(
-        self, params: KafkaParams, *, installation: str, client_id: str, on_news: Callable[[str], None]
+        self,
+        params: KafkaParams,
+        *,
+        installation: str,
+        client_id: str,
+        on_news: Callable[[str], None],
+        on_all: Callable[[], None] = lambda: None,
     ) -> None:
-        """Raises ConfigError when librdkafka does not accept a property."""
+        """`on_all` is called when Kafka has gone or come back, which is news for models that no topic tells of, too.
+
+        Raises ConfigError when librdkafka does not accept a property.
+        """
         self._params = params
         self._servers = params.broker.servers
         self._on_news = on_news
+        self._on_all = on_all
         prefix = f"{installation}/"
         self._assignments = TableFollower(
             params,
@@ -70,7 +82,8 @@ class ControlTopics:
         self._slots: dict[str, dict[int, _Seen]] = {}
         self._acknowledged: dict[str, tuple[int, Published]] = {}
         """What we published ourselves, and in which reading of the topic; we need not wait to read it."""
-        self._publish_problem: str | None = None
+        self._publish_problem: tuple[str, float] | None = None
+        """And until when it stands: nobody hears that a broker takes writes again but by writing."""
         self._watch = ErrorWatch(self._servers)
         self._producer = make_producer(
             params,
@@ -89,11 +102,21 @@ class ControlTopics:
             return self._assignments.problem or self._statuses.problem
         if not self._assignments.caught_up or not self._statuses.caught_up:
             return f"Kafka at {self._servers}: {self._assignments.topic} is still being read"
-        return self._publish_problem
+        refused = self._publish_problem
+        return refused[0] if refused is not None and time.monotonic() < refused[1] else None
 
     @property
     def watched_seconds(self) -> float:
         return time.monotonic() - self._started
+
+    def wait_read(self, seconds: float, stopping: threading.Event) -> None:
+        """Until all that was there has been read, or something is in the way: a start is no outage."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not stopping.is_set():
+            topics = (self._assignments, self._statuses)
+            if any(each.problem or each.failure for each in topics) or all(each.caught_up for each in topics):
+                return
+            stopping.wait(_LOOK_SECONDS)
 
     def check(self) -> None:
         """Raises what ended the following."""
@@ -161,28 +184,27 @@ class ControlTopics:
             self._acknowledged[str(identity)] = (reading, held)
 
     def _unavailable(self, text: str) -> KafkaUnavailable:
-        self._publish_problem = text
+        self._publish_problem = text, time.monotonic() + _PUBLISH_AGAIN_SECONDS
         return KafkaUnavailable(text)
-
-    def forget_problem(self) -> None:
-        """Publishing may be tried again."""
-        self._publish_problem = None
 
     # What comes.
 
     def _assignments_changed(self, keys: Collection[str]) -> None:
-        for key in keys or self._known():
+        if not keys:
+            self._all_changed()
+        for key in keys:
             self._on_news(key)
 
-    def _known(self) -> list[str]:
+    def _all_changed(self) -> None:
         with self._lock:
-            return [*self._slots]
+            known = [*self._slots]
+        for identity in known:
+            self._on_news(identity)
+        self._on_all()
 
     def _statuses_changed(self, keys: Collection[str]) -> None:
         if not keys:
-            for key in self._known():
-                self._on_news(key)
-            return
+            self._all_changed()
         news: set[str] = set()
         for key in keys:
             if self._take(key):

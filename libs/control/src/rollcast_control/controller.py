@@ -18,6 +18,9 @@ __all__ = ["Controller"]
 
 _log = structlog.get_logger()
 
+_PUBLISH_AGAIN_SECONDS = 2.5
+"""That a broker takes writes again is heard by writing only."""
+
 
 class Controller:
     """Not for several threads at once."""
@@ -41,6 +44,9 @@ class Controller:
         self._wake = wake
         self._record: Record | None = None
         self._has_record = False
+        self._is_refused = False
+        self.is_over = False
+        """Whether the last turn has left nothing of the model: it need not be looked after any more."""
 
     def reconcile(self) -> float | None:
         """Seconds until it should be called again even if nothing happens; None: only news matters.
@@ -51,7 +57,11 @@ class Controller:
         observed = self._observe(versions)
         decided = plan(versions, observed, self._now())
         self._carry_out(decided, {version.uid: version for version in versions}, observed)
-        return decided.wake_after
+        self.is_over = not versions and decided.record is None
+        after = decided.wake_after
+        if self._is_refused:
+            return _PUBLISH_AGAIN_SECONDS if after is None else min(after, _PUBLISH_AGAIN_SECONDS)
+        return after
 
     def _observe(self, versions: Sequence[ModelVersion]) -> Observed:
         if not self._has_record:
@@ -72,6 +82,8 @@ class Controller:
         self._keep(decided.record)
         if decided.publish is not None:
             self._publish(decided)
+        elif observed.kafka_problem is None:
+            self._is_refused = False
         self._shell.apply_workload(decided.workload)
         for uid in decided.resolve:
             self._resolver.ask(versions[uid], self._wake)
@@ -111,8 +123,10 @@ class Controller:
         try:
             self._topics.publish(self.identity, assignment)
         except KafkaUnavailable as problem:
+            self._is_refused = True
             _log.warning("assignment not published yet", model=str(self.identity), problem=str(problem))
             return
+        self._is_refused = False
         _log.info(
             "assigned",
             model=str(self.identity),

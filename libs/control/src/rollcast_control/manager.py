@@ -37,6 +37,10 @@ class _Model:
     def __init__(self, controller: Controller) -> None:
         self.controller = controller
         self.retry_seconds = 0.0
+        self.due_at: float | None = None
+        """When its next turn is. What else lies in the queue for it is left over, and passed over."""
+        self.not_before = 0.0
+        """After a turn that failed, news does not bring the next one forward."""
         self.is_running = False
         self.is_dirty = False
         self.reconciled_at = time.monotonic()
@@ -91,7 +95,11 @@ class Manager:
         if model.is_running and after == 0:
             model.is_dirty = True
             return
-        heapq.heappush(self._due, (time.monotonic() + after, identity))
+        at = max(time.monotonic() + after, model.not_before)
+        if model.due_at is not None and model.due_at <= at:
+            return
+        model.due_at = at
+        heapq.heappush(self._due, (at, identity))
         self._condition.notify()
 
     def _run(self) -> None:
@@ -113,10 +121,10 @@ class Manager:
                     self._condition.wait(min(at - now, 1.0))
                     continue
                 heapq.heappop(self._due)
-                # Whatever else was scheduled for it up to now is done with this turn.
                 model = self._models.get(identity)
-                if model is None:
+                if model is None or model.due_at != at:
                     continue
+                model.due_at = None
                 if model.is_running:
                     model.is_dirty = True
                     continue
@@ -147,8 +155,9 @@ class Manager:
         with self._condition:
             model.reconciled_at = time.monotonic()
             model.is_running = False
+            model.not_before = time.monotonic() + model.retry_seconds
             wait = 0.0 if model.is_dirty else min(_NET_SECONDS if after is None else after, _NET_SECONDS)
-            if identity in self._models:
+            if self._models.get(identity) is model:
                 self._schedule(identity, wait)
 
     def _say(self, model: _Model, identity: str, problem: ShellUnavailable) -> None:

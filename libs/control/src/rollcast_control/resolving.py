@@ -42,11 +42,12 @@ class Resolver:
                 self._answers.pop(uid, None)
 
     def ask(self, version: ModelVersion, on_answer: Callable[[], None]) -> None:
-        """Nothing while it is being asked about already."""
+        """Nothing while it is being asked about already; else what was answered before is forgotten."""
         with self._lock:
             if version.uid in self._asked:
                 return
             self._asked.add(version.uid)
+            self._answers.pop(version.uid, None)
         self._pool.submit(self._answer, version, on_answer)
 
     def _answer(self, version: ModelVersion, on_answer: Callable[[], None]) -> None:

@@ -44,6 +44,8 @@ def _without_unwanted(record: Record, target: ModelVersion | None) -> Record:
     What is being promoted stays: it is stable, and its successor needs one.
     """
     rollout = record.rollout
+    if record.fast is not None and (target is None or target.uid != record.fast):
+        record = replace(record, fast=None)
     if rollout is None or rollout.stage == "promoting" or (target is not None and target.uid == rollout.uid):
         return record
     return taken_off(record)
@@ -148,8 +150,9 @@ def _against(view: View, rollout: RolloutState, pin: ServedVersion, version: Mod
     shadowed = version.rollout.shadow_seconds is not None and not rollout.fast
     paired = rollout.stage in ("loading", "shadow")
     slots = view.observed.slots
-    for base in ({}, rollout.base) if rollout.base else ({},):
-        found = verdict(counts(slots, rollout.id, base), limits, paired=paired, shadowed=shadowed)
+    whole = counts(slots, rollout.id)
+    for window in (whole, counts(slots, rollout.id, rollout.base)) if rollout.base else (whole,):
+        found = verdict(window, whole, limits, paired=paired, shadowed=shadowed)
         if found is not None:
             return found
     live = view.observed.live_error_ratio.get(pin.sha256)

@@ -3,17 +3,22 @@
 from collections.abc import Collection
 
 from rollcast_rollout.answer import Event
+from rollcast_rollout.desired import desired_version
+from rollcast_rollout.model_version import ModelVersion
 from rollcast_rollout.phases import Phase, phase_of
 from rollcast_rollout.record import Record
 from rollcast_rollout.view import View
 
 __all__ = ["events", "farewells"]
 
+_Targets = tuple[ModelVersion | None, ModelVersion | None]
+
 
 def events(view: View, before: Record, after: Record) -> list[Event]:
     found: list[Event] = []
+    targets = (desired_version(view.versions, before), desired_version(view.versions, after))
     for uid in sorted(after.entries, key=lambda uid: after.entries[uid].sequence):
-        event = _of_failure(before, after, uid) or _of_phase(view, before, after, uid)
+        event = _of_failure(before, after, uid) or _of_phase(view, before, after, uid, targets)
         if event is not None:
             found.append(event)
     return found
@@ -41,12 +46,12 @@ def _of_failure(before: Record, after: Record, uid: str) -> Event | None:
     return Event(uid, "Warning", failure.reason, failure.message)
 
 
-def _of_phase(view: View, before: Record, after: Record, uid: str) -> Event | None:
+def _of_phase(view: View, before: Record, after: Record, uid: str, targets: _Targets) -> Event | None:
     version = view.versions.get(uid)
     if version is None or version.deleting:
         return None
-    now = phase_of(view, after, uid)
-    was = phase_of(view, before, uid) if uid in before.entries else None
+    now = phase_of(view, after, uid, targets[1])
+    was = phase_of(view, before, uid, targets[0]) if uid in before.entries else None
     if now == was and _weight(before, uid) == _weight(after, uid):
         return None
     return Event(uid, "Normal", now, _message(view, after, uid, now))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from rollcast_rollout.desired import desired_version
+from rollcast_rollout.model_version import ModelVersion
 from rollcast_rollout.record import Record
 from rollcast_rollout.view import View
 
@@ -29,7 +29,6 @@ TRANSITIONS: Mapping[Phase, Mapping[Phase, str]] = {
         "Canary": "bytes pinned, no shadow",
         "Promoting": "bytes pinned, and nothing to compare with",
         "Failed": "artifact refused, or aborted by hand",
-        "Pending": "its topics conflict",
     },
     "Shadow": {
         "Canary": "compared, every slot ready",
@@ -45,7 +44,11 @@ TRANSITIONS: Mapping[Phase, Mapping[Phase, str]] = {
     "Live": {"RolledBack": "rolled back by hand", "Superseded": "a newer one is promoted"},
     "Superseded": {"Verifying": "the newer ones failed or were deleted"},
     "Failed": {"Verifying": "retry", "Superseded": "retry, and something newer is desired"},
-    "RolledBack": {"Verifying": "retry", "Superseded": "retry, and something newer is desired"},
+    "RolledBack": {
+        "Verifying": "retry",
+        "Superseded": "retry, and something newer is desired",
+        "Live": "retry, before another one took over",
+    },
     "Paused": {"Failed": "aborted by hand", "RolledBack": "verdict, or aborted by hand"},
 }
 """From each phase to those that may follow, with the reason. What holds for several is in `ANY`."""
@@ -55,13 +58,15 @@ ANY: Mapping[tuple[Phase, ...], Mapping[Phase, str]] = {
         "Paused": "pause",
         "Superseded": "something newer is desired",
         "Verifying": "its artifact is edited",
+        "Pending": "its topics conflict",
     },
-    ("Live",): {"Verifying": "its artifact is edited"},
-    ("Superseded", "Failed", "RolledBack"): {
+    ("Live",): {"Verifying": "its artifact is edited", "Pending": "the same, and its topics conflict"},
+    ("Pending", "Superseded", "Failed", "RolledBack"): {
         "Shadow": "desired again, its bytes are pinned already",
         "Canary": "the same, no shadow",
         "Promoting": "the same, rolled back to",
         "Paused": "the same, and paused",
+        "Failed": "desired again, its artifact is refused",
         "Pending": "its topics conflict",
     },
     ("Paused",): {
@@ -83,7 +88,8 @@ def is_legal(before: Phase, after: Phase) -> bool:
     )
 
 
-def phase_of(view: View, record: Record, uid: str) -> Phase:
+def phase_of(view: View, record: Record, uid: str, target: ModelVersion | None) -> Phase:
+    """`target` is the desired version of this record: found once for all, there may be a thousand of them."""
     entry, rollout = record.entries.get(uid), record.rollout
     version = view.versions.get(uid)
     if entry is None or version is None:
@@ -94,7 +100,6 @@ def phase_of(view: View, record: Record, uid: str) -> Phase:
         return _rolling(view, record, uid)
     if record.stable == uid:
         return "Live"
-    target = desired_version(view.versions, record)
     if target is not None and target.uid == uid:
         return "Paused" if entry.pin is not None and view.paused(record, uid) else "Verifying"
     stable = record.entries.get(record.stable) if record.stable is not None else None

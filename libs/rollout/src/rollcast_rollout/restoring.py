@@ -24,6 +24,9 @@ def current_record(view: View, model: str) -> Record | None:
     if observed.published is None and observed.kafka_problem is not None:
         return None
     seen = max((report.status.generation for report in observed.slots.values()), default=0)
+    if observed.published == 0:
+        # The model has lived before, and nobody remembers how far it came: seconds have passed it in any case.
+        seen = max(seen, int(view.now))
     record = _above(_remembered(view, Record(model=model)), max(seen, observed.published or 0))
     if not observed.published:
         return record

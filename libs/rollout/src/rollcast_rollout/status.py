@@ -31,21 +31,22 @@ _PARTS_SHOWN = 10
 
 def statuses(view: View, record: Record) -> dict[str, Mapping[str, Any]]:
     """Of all but those under deletion: what they say last is how they were served."""
+    target = desired_version(view.versions, record)
     return {
-        uid: status_of(view, record, version)
+        uid: status_of(view, record, version, target)
         for uid, version in view.versions.items()
         if uid in record.entries and not version.deleting
     }
 
 
-def status_of(view: View, record: Record, version: ModelVersion) -> dict[str, Any]:
+def status_of(view: View, record: Record, version: ModelVersion, target: ModelVersion | None) -> dict[str, Any]:
     entry = record.entries[version.uid]
-    phase = phase_of(view, record, version.uid)
+    phase = phase_of(view, record, version.uid, target)
     status: dict[str, Any] = {
         "observedGeneration": version.generation,
         "sequence": entry.sequence,
         "phase": phase,
-        "conditions": shown_conditions(version, _conditions(view, record, version, entry, phase), view.now),
+        "conditions": shown_conditions(version, _conditions(view, record, version, entry, phase, target), view.now),
     }
     rollout = record.rollout
     if rollout is not None and rollout.uid == version.uid:
@@ -145,8 +146,10 @@ def _serving_pin(record: Record, uid: str) -> ServedVersion | None:
 # Conditions.
 
 
-def _conditions(view: View, record: Record, version: ModelVersion, entry: Entry, phase: Phase) -> list[Condition]:
-    progressing = _progressing(view, record, version, entry, phase)
+def _conditions(
+    view: View, record: Record, version: ModelVersion, entry: Entry, phase: Phase, target: ModelVersion | None
+) -> list[Condition]:
+    progressing = _progressing(view, record, version, entry, phase, target)
     available = _available(view, record, version)
     return [
         _ready(version, entry, phase, progressing, available),
@@ -203,7 +206,7 @@ def _available(view: View, record: Record, version: ModelVersion) -> Condition:
 
 
 def _progressing(  # noqa: PLR0911  # the order of the answers is the rule
-    view: View, record: Record, version: ModelVersion, entry: Entry, phase: Phase
+    view: View, record: Record, version: ModelVersion, entry: Entry, phase: Phase, target: ModelVersion | None
 ) -> Condition:
     if entry.failure is not None:
         return Condition("Progressing", "False", entry.failure.reason, entry.failure.message)
@@ -213,7 +216,7 @@ def _progressing(  # noqa: PLR0911  # the order of the answers is the rule
     if conflict is not None:
         return Condition("Progressing", "False", "ServingConflict", conflict.message)
     if phase == "Superseded":
-        return Condition("Progressing", "False", "Superseded", _by(view, record))
+        return Condition("Progressing", "False", "Superseded", _by(target))
     if phase == "Live":
         return Condition("Progressing", "True", "RolloutComplete", f"{version.version} is live")
     if phase == "Paused":
@@ -264,6 +267,5 @@ def _unjudged(record: Record, version: ModelVersion) -> str:
     return "; prediction drift is not judged: there was no shadow, and the card has no histogram"
 
 
-def _by(view: View, record: Record) -> str:
-    target = desired_version(view.versions, record)
+def _by(target: ModelVersion | None) -> str:
     return f"version {target.version} is desired" if target is not None else "another version is desired"

@@ -18,6 +18,12 @@ _AGREEING = 0.01
 """Where less than this share of compared rows got another prediction, PSI cannot come near its threshold: what it
 shows then is the difference between groups of keys."""
 
+_LIKE_ROWS = 2.0
+"""A design effect up to which keys are as good as rows."""
+
+_DOUBT = 4.0
+"""The design effect is an estimate from a few slots, and itself far off: twice or half is common."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -27,8 +33,8 @@ class Verdict:
     message: str
 
 
-def verdict(window: Counts, limits: Abort, *, paired: bool, shadowed: bool) -> Verdict | None:
-    """From the counters of a window, the whole rollout or a step.
+def verdict(window: Counts, whole: Counts, limits: Abort, *, paired: bool, shadowed: bool) -> Verdict | None:
+    """From the counters of a window, the whole rollout or a step of it.
 
     `paired`: both versions counted the same rows (shadow); else each counted its own keys (canary). `shadowed`: there
     was a shadow in which the predictions of the same rows were compared.
@@ -39,7 +45,7 @@ def verdict(window: Counts, limits: Abort, *, paired: bool, shadowed: bool) -> V
         or _time_outs(total)
         or _errors(total, limits)
         or _cost(total, limits)
-        or _drift(window, limits, paired=paired, shadowed=shadowed)
+        or _drift(window, whole, limits, paired=paired, shadowed=shadowed)
     )
 
 
@@ -81,21 +87,17 @@ def _cost(total: Tally, limits: Abort) -> Verdict | None:
     )
 
 
-def _drift(window: Counts, limits: Abort, *, paired: bool, shadowed: bool) -> Verdict | None:
+def _drift(window: Counts, whole: Counts, limits: Abort, *, paired: bool, shadowed: bool) -> Verdict | None:
     total = window.total
     if limits.prediction_drift_above is None:
         return None
     if min(sum(total.candidate_bins), sum(total.stable_bins)) < MIN_SAMPLES:
         return None
-    effect: float | None = 1.0
-    if not paired:
-        if total.compared_rows >= MIN_SAMPLES and total.disagreements < _AGREEING * total.compared_rows:
-            return None
-        effect = design_effect([slot.stable_bins for slot in window.slots])
-        if effect is None and shadowed:
-            return None
+    effect = 1.0 if paired else _key_effect(window, whole, shadowed=shadowed)
+    if effect is None:
+        return None
     value = psi(total.candidate_bins, total.stable_bins)
-    chance = psi_noise(total.candidate_bins, total.stable_bins, effect or 1.0)
+    chance = psi_noise(total.candidate_bins, total.stable_bins, effect)
     if value - chance <= limits.prediction_drift_above:
         return None
     return Verdict(
@@ -103,3 +105,18 @@ def _drift(window: Counts, limits: Abort, *, paired: bool, shadowed: bool) -> Ve
         f"its predictions are spread differently: PSI {value:.2f}, of which {chance:.2f} may be chance, "
         f"allowed {limits.prediction_drift_above:g}",
     )
+
+
+def _key_effect(window: Counts, whole: Counts, *, shadowed: bool) -> float | None:
+    """By how much more the canary's keys may differ from the others than rows would; None: that cannot be told.
+
+    Where keys are entities that ask again and again, the candidate's few keys show another histogram than all the
+    others with any model. So after a shadow, in which the same rows were compared, canary adds nothing then.
+    """
+    total = whole.total
+    if total.compared_rows < MIN_SAMPLES or total.disagreements < _AGREEING * total.compared_rows:
+        return None
+    effect = design_effect([slot.stable_bins for slot in window.slots])
+    if effect is None or effect <= _LIKE_ROWS:
+        return effect
+    return None if shadowed else effect * _DOUBT

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 
 import structlog
 
+from rollcast_predictor.zygote import ZYGOTE_VARIABLE, Template
+
 __all__ = ["CONTROL_VARIABLE", "EXIT_PERMANENT", "EXIT_RETRY", "Control", "streamer_command", "supervise"]
 
 _log = structlog.get_logger()
@@ -101,6 +103,7 @@ class _Supervisor:
         self._standby: _Streamer | None = None
         self._served_once = False
         self._wait_seconds = _FIRST_WAIT_SECONDS
+        self._template = Template()
         # Signals wake the one select() that this process waits in.
         self._wake, writer = socket.socketpair()
         for end in (self._wake, writer):
@@ -135,12 +138,15 @@ class _Supervisor:
 
     def _start(self) -> _Streamer:
         ours, theirs = socket.socketpair()
-        with theirs:
+        zygote = self._template.fork()
+        with theirs, zygote or contextlib.nullcontext():
+            environ = {**os.environ, CONTROL_VARIABLE: str(theirs.fileno())}
+            descriptors = [theirs.fileno()]
+            if zygote is not None:  # else it starts one of its own
+                environ[ZYGOTE_VARIABLE] = str(zygote.fileno())
+                descriptors.append(zygote.fileno())
             process = subprocess.Popen(  # noqa: S603  # our own command line
-                self._command,
-                env={**os.environ, CONTROL_VARIABLE: str(theirs.fileno())},
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
+                self._command, env=environ, pass_fds=descriptors, stdin=subprocess.DEVNULL
             )
         return _Streamer(process, ours)
 
@@ -169,7 +175,12 @@ class _Supervisor:
             if pid == 0:
                 return None
             code = os.waitstatus_to_exitcode(status)
-            if self._standby is not None and pid == self._standby.process.pid:
+            if pid == self._template.pid:
+                _log.warning("the hosts' template ended", how=_how(code))
+                self._template.reaped(code)
+                if not self._stopping.is_set():
+                    self._template = Template()
+            elif self._standby is not None and pid == self._standby.process.pid:
                 _forget(self._standby, code)
                 self._standby = None
                 _log.warning("standby ended", how=_how(code))
@@ -178,6 +189,7 @@ class _Supervisor:
                 final = self._active_ended(self._active, code)
                 if final is not None:
                     self._dismiss_standby()
+                    self._template.close()
                     return final
 
     def _active_ended(self, streamer: _Streamer, code: int) -> int | None:

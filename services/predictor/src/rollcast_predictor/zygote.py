@@ -2,7 +2,10 @@
 
 Importing it takes a second or two, which a stream would have to wait each time a model kills its host. The
 zygote holds no model and no credential; its hosts share its memory as long as nobody writes to it. It ends, and
-its hosts with it, when the process that started it ends, however that ends.
+its hosts with it, when the streamer that it serves ends, however that ends.
+
+A supervisor keeps a template, a zygote that serves nobody and is forked for each streamer: so a streamer that takes
+over need not wait for the imports either, and several streamers share them.
 """
 
 import atexit
@@ -23,7 +26,19 @@ from rollcast_common.errors import RollcastError
 from rollcast_predictor import host
 from rollcast_predictor.wire import Channel, ChannelClosed, ChannelTimeout
 
-__all__ = ["HostHandle", "Zygote", "ZygoteGone", "host_environment", "main", "shared_zygote"]
+__all__ = [
+    "ZYGOTE_VARIABLE",
+    "HostHandle",
+    "Template",
+    "Zygote",
+    "ZygoteGone",
+    "host_environment",
+    "main",
+    "shared_zygote",
+]
+
+ZYGOTE_VARIABLE = "ROLLCAST_ZYGOTE_FD"
+"""Names the file descriptor of a streamer's socket to a zygote that its supervisor had forked for it."""
 
 # All that a host is told of the environment: enough to find Python and its libraries, no credential.
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "TMPDIR", "TZ", "VIRTUAL_ENV")
@@ -87,23 +102,21 @@ class HostHandle:
 class Zygote:
     """The streamer's side. Used from several threads: the loader makes hosts while the loop looks after one."""
 
-    def __init__(self) -> None:
+    def __init__(self, inherited: socket.socket | None = None) -> None:
+        """Without a socket to one that was forked for us, one of our own is started."""
         self._lock = threading.Lock()
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603  # our own module
-                [sys.executable, "-m", "rollcast_predictor.zygote", str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                env=host_environment(os.environ),
-                stdin=subprocess.DEVNULL,
-                stdout=sys.stderr.fileno(),  # a model that prints must not end up in somebody's data
-            )
-        self._socket = ours
-        self._channel = Channel(ours)
+        self._process: subprocess.Popen[bytes] | None = None
+        if inherited is None:
+            inherited, theirs = socket.socketpair()
+            with theirs:
+                self._process = _start("serve", theirs)
+        self._socket = inherited
+        self._channel = Channel(inherited)
+        self._is_gone = False
 
     @property
     def is_running(self) -> bool:
-        return self._process.poll() is None
+        return not self._is_gone and (self._process is None or self._process.poll() is None)
 
     def fork(self, end: socket.socket, *, memory_bytes: int | None) -> HostHandle:
         """A new host that serves the other side of `end`. Raises ZygoteGone."""
@@ -127,16 +140,67 @@ class Zygote:
                 socket.send_fds(self._socket, [b"f"], [end.fileno()])
             return self._channel.receive(_answers, timeout_seconds=_ANSWER_SECONDS)
         except (ChannelClosed, ChannelTimeout, OSError):
+            self._is_gone = True
             raise ZygoteGone("the process that makes model hosts is gone") from None
 
     def close(self) -> None:
         """End it and every host of it."""
         self._socket.close()
+        if self._process is None:
+            return
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=5.0)
             return
         self._process.kill()
         self._process.wait()
+
+
+class Template:
+    """The supervisor's side. It costs nothing to ask for a zygote before the template is ready: it is waited for."""
+
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            self._process = _start("template", theirs)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def fork(self) -> socket.socket | None:
+        """The streamer's end of a socket to a zygote of its own; None when the template is gone."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                socket.send_fds(self._socket, [b"z"], [theirs.fileno()])
+            except OSError:
+                ours.close()
+                return None
+        return ours
+
+    def reaped(self, code: int) -> None:
+        """Whoever waits for any child has waited for this one."""
+        self._process.returncode = code
+        self._socket.close()
+
+    def close(self) -> None:
+        """It ends; the zygotes that were forked from it end with their streamers."""
+        self._socket.close()
+
+
+def _start(role: Literal["serve", "template"], end: socket.socket) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(  # noqa: S603  # our own module
+        [sys.executable, "-m", "rollcast_predictor.zygote", role, str(end.fileno())],
+        pass_fds=(end.fileno(),),
+        env=host_environment(os.environ),
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr.fileno(),  # a model that prints must not end up in somebody's data
+    )
+
+
+def _inherited() -> socket.socket | None:
+    value = os.environ.pop(ZYGOTE_VARIABLE, None)
+    return socket.socket(fileno=int(value)) if value else None
 
 
 _shared: Zygote | None = None
@@ -150,26 +214,46 @@ def shared_zygote() -> Zygote:
         if _shared is None or not _shared.is_running:
             if _shared is not None:
                 _shared.close()
-            _shared = Zygote()
+            _shared = Zygote(_inherited())
             atexit.register(_shared.close)
         return _shared
 
 
 def main(arguments: list[str]) -> None:
-    """`python -m rollcast_predictor.zygote FD`: serve the streamer at file descriptor FD until it is gone."""
+    """`python -m rollcast_predictor.zygote serve FD`: serve the streamer at file descriptor FD until it is gone.
+
+    `template FD`: fork such a zygote for each socket that comes in at FD, until whoever sends them is gone.
+    """
     # The streamer decides when this ends; what a terminal or an init system tells the whole group is for it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     host.import_libraries()
     gc.collect()
     gc.freeze()  # the collector of a host would write to every page that it shares with us
-    control = socket.socket(fileno=int(arguments[0]))
+    role, control = arguments[0], socket.socket(fileno=int(arguments[1]))
+    if role == "template":
+        control = _next_streamer(control)
     children: set[int] = set()
     try:
         _serve(control, children)
     except ChannelClosed:
         for pid in children:
             os.kill(pid, signal.SIGKILL)
+
+
+def _next_streamer(supervisor: socket.socket) -> socket.socket:
+    """Returns in each child that is forked, with its streamer's socket; in the template itself never."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a zygote ended
+    while True:
+        said, descriptors, _, _ = socket.recv_fds(supervisor, 1, 1)
+        if not said:
+            os._exit(0)
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            supervisor.close()
+            return socket.socket(fileno=descriptors[0])
+        os.close(descriptors[0])
 
 
 def _serve(control: socket.socket, children: set[int]) -> None:

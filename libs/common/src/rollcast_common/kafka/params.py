@@ -40,8 +40,7 @@ ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
     "ROLLCAST_KAFKA_GROUP_ID": ("consumer", "group_id"),
     "ROLLCAST_KAFKA_AUTO_OFFSET_RESET": ("consumer", "auto_offset_reset"),
     "ROLLCAST_TOPIC_PREFIX": ("topics", "prefix"),
-    "ROLLCAST_TOPIC_REQUESTS": ("topics", "requests"),
-    "ROLLCAST_TOPIC_APP_MESSAGES": ("topics", "app_messages"),
+    **{f"ROLLCAST_TOPIC_{name.upper()}": ("topics", name) for name in TopicNames.model_fields if name != "prefix"},
 }
 
 # What the guarantees rest on is not for a configuration file to change.

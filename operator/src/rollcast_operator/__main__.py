@@ -1,0 +1,134 @@
+"""The command `rollcast-operator`."""
+
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from rollcast_common.artifacts import load_s3_params
+from rollcast_common.errors import ConfigError, RollcastError
+from rollcast_common.kafka import load_kafka_params
+from rollcast_common.logs import LogFormat, configure_logs
+from rollcast_operator.app import run_operator
+from rollcast_operator.settings import OperatorSettings, load_operator_config
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Rolls models out on Kubernetes: `kubectl apply` a ModelVersion, and predictions move to it, key by key.",
+)
+
+
+@app.callback()
+def _commands() -> None:
+    """Keeps `run` a command of its own, also while it is the only one."""
+
+
+@app.command()
+def run(
+    installation: Annotated[
+        str, typer.Option(envvar="ROLLCAST_INSTALLATION", help="Name of this installation, on Kafka, too.")
+    ] = "rollcast",
+    watch_namespace: Annotated[
+        list[str] | None,
+        typer.Option(envvar="ROLLCAST_WATCH_NAMESPACES", help="Whose ModelVersions are looked after; repeatable."),
+    ] = None,
+    cluster_wide: Annotated[
+        bool,
+        typer.Option("--cluster-wide", envvar="ROLLCAST_CLUSTER_WIDE", help="All namespaces; needs the ClusterRole."),
+    ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="ROLLCAST_OPERATOR_CONFIG", help="operator_config.yaml: what predictor pods get, and the bridge."
+        ),
+    ] = None,
+    predictor_image: Annotated[
+        str | None, typer.Option(envvar="ROLLCAST_PREDICTOR_IMAGE", help="Goes over slots.image of the file.")
+    ] = None,
+    kafka_config: Annotated[
+        Path | None,
+        typer.Option(envvar="ROLLCAST_KAFKA_CONFIG", help="kafka_config.yaml; ROLLCAST_KAFKA_… variables override it."),
+    ] = None,
+    s3_config: Annotated[
+        Path | None,
+        typer.Option(envvar="ROLLCAST_S3_CONFIG", help="s3_config.yaml; ROLLCAST_S3_… variables override it."),
+    ] = None,
+    allow_pickle: Annotated[
+        bool,
+        typer.Option(
+            "--allow-pickle",
+            envvar="ROLLCAST_ALLOW_PICKLE",
+            help="DANGER: a pickle runs any code when it is loaded.",
+        ),
+    ] = False,
+    threads: Annotated[
+        int, typer.Option(envvar="ROLLCAST_THREADS", help="How many models are reconciled at the same time.")
+    ] = 4,
+    metrics_host: Annotated[str, typer.Option(envvar="ROLLCAST_METRICS_HOST")] = "127.0.0.1",
+    metrics_port: Annotated[
+        int, typer.Option(envvar="ROLLCAST_METRICS_PORT", help="/metrics, /healthz, /readyz; 0 takes a free port.")
+    ] = 9109,
+    log_format: Annotated[str, typer.Option(envvar="ROLLCAST_LOG_FORMAT", help="json or console.")] = "json",
+    log_level: Annotated[str, typer.Option(envvar="ROLLCAST_LOG_LEVEL")] = "info",
+) -> None:
+    """Look after the ModelVersions of some namespaces until SIGTERM or Ctrl-C.
+
+    Of each model it runs a StatefulSet of predictors, and tells them over topic `assignments` what to serve. Killed at
+    any moment, it goes on from what it wrote. One of them runs per installation (strategy Recreate). Example:
+
+    \b
+        kubectl apply --server-side -f modelversion-crd.yaml
+        ROLLCAST_KAFKA_SERVERS=kafka:9092 ROLLCAST_S3_BUCKET=models \\
+          rollcast-operator run --watch-namespace models --predictor-image registry/rollcast-predictor:0.1.0
+        kubectl apply -f modelversion.yaml && kubectl get mv --watch
+
+    The API server is found as kubectl finds it: in a pod by its ServiceAccount, else through KUBECONFIG.
+    """
+    fmt: LogFormat = "console" if log_format == "console" else "json"
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    try:
+        # What is wrong with the settings is told in the log's shape, too.
+        configure_logs("operator", fmt=fmt)
+        if log_format not in ("json", "console"):
+            raise ConfigError(f"log format was {log_format!r}, may be json or console")  # noqa: TRY301  # as others
+        parts = load_operator_config(config, image=predictor_image)
+        settings = OperatorSettings.from_mapping(
+            {
+                "installation": installation,
+                "namespaces": tuple(watch_namespace or ()),
+                "cluster_wide": cluster_wide,
+                "slots": parts.slots,
+                "bridge": parts.bridge,
+                "allow_pickle": allow_pickle,
+                "threads": threads,
+                "metrics_host": metrics_host,
+                "metrics_port": metrics_port,
+            },
+            source="command line and environment",
+        )
+        configure_logs("operator", fmt=fmt, level=log_level)
+        # kopf says each try of a request; what ends its watching is said by who starts it again.
+        for noisy in ("kopf", "aiohttp", "asyncio"):
+            logging.getLogger(noisy).setLevel(logging.CRITICAL)
+        run_operator(settings, load_kafka_params(kafka_config), load_s3_params(s3_config), stopping)
+    except RollcastError as error:
+        structlog.get_logger().error("operator stopped", problem=str(error), kind=type(error).__name__)
+        sys.exit(1)
+    except Exception:  # noqa: BLE001  # a bug; its traceback belongs into the log, in the log's shape
+        structlog.get_logger().exception("operator failed")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,41 @@
+"""The kinds of objects that the operator reads and writes, and the marks that it puts on them."""
+
+from rollcast_operator.kube import Kind
+
+__all__ = [
+    "APPLIED_ANNOTATION",
+    "COMPONENT_LABEL",
+    "CONFIG_MAP",
+    "DISRUPTION_BUDGET",
+    "EVENT",
+    "FINALIZER",
+    "INSTALLATION_LABEL",
+    "MANAGED_BY",
+    "MANAGED_BY_LABEL",
+    "MODEL_LABEL",
+    "MODEL_VERSION",
+    "SCALED_OBJECT",
+    "SERVICE",
+    "SERVICE_ACCOUNT",
+    "STATEFUL_SET",
+]
+
+MODEL_VERSION = Kind("rollcast.dev/v1alpha1", "ModelVersion", "modelversions")
+CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
+EVENT = Kind("v1", "Event", "events")
+SERVICE = Kind("v1", "Service", "services")
+SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
+STATEFUL_SET = Kind("apps/v1", "StatefulSet", "statefulsets")
+DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
+
+FINALIZER = "rollcast.dev/finalizer"
+
+INSTALLATION_LABEL = "rollcast.dev/installation"
+MODEL_LABEL = "rollcast.dev/model"
+COMPONENT_LABEL = "app.kubernetes.io/component"
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+MANAGED_BY = "rollcast-operator"
+
+APPLIED_ANNOTATION = "rollcast.dev/applied"
+"""A digest of what was applied: what has the same one need not be applied again."""

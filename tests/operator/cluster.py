@@ -1,0 +1,308 @@
+"""A namespace with the operator in it, as a chart would install it, and what a test does with both."""
+
+import json
+import re
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import yaml
+from tests.env.kubernetes import KubeApi, KubectlFailed
+from tests.env.predictor import MODEL, World, line_of
+from tests.operator.kubelet import Kubelet
+
+from rollcast_cli.local.ports import free_ports
+from rollcast_cli.local.processes import Child, start, wait_until
+from rollcast_common.artifacts import ArtifactRef
+from rollcast_common.identity import ModelIdentity
+
+__all__ = ["CRD", "QUICK", "RBAC", "Cluster", "Operator"]
+
+_ROOT = Path(__file__).parents[2]
+RBAC = _ROOT / "operator" / "src" / "rollcast_operator" / "rbac"
+CRD = _ROOT / "libs" / "rollout" / "src" / "rollcast_rollout" / "crd" / "modelversion.yaml"
+_ACCOUNT = "rollcast-operator"
+_SECONDS = 60.0
+
+Json = dict[str, Any]
+
+QUICK: Json = {
+    "shadow": {"forSeconds": 1},
+    "steps": [
+        {"weight": 20, "forSeconds": 1, "minPredictions": 20},
+        {"weight": 50, "forSeconds": 1, "minPredictions": 20},
+    ],
+    # The models of these tests are unlike each other, and so small that a busy machine decides what they cost.
+    "abort": {"costRatioAbove": 1_000_000, "predictionDriftAbove": 1_000_000},
+    "progressDeadlineSeconds": 120,
+}
+
+
+class Operator:
+    """The process, and what it shows."""
+
+    def __init__(self, child: Child, port: int) -> None:
+        self.child = child
+        self.port = port
+
+    def _get(self, path: str) -> str:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:  # loopback
+                return str(answer.read().decode())
+        except OSError:
+            return ""
+
+    @property
+    def is_ready(self) -> bool:
+        return bool(self._get("/readyz"))
+
+    @property
+    def is_alive(self) -> bool:
+        return bool(self._get("/healthz"))
+
+    def metric(self, name: str) -> dict[str, float]:
+        pattern = rf"^rollcast_operator_{name}(?:{{(.*)}})? (\S+)$"
+        found = re.findall(pattern, self._get("/metrics"), re.MULTILINE)
+        return {labels or "": float(value) for labels, value in found}
+
+    def lines(self) -> list[Json]:
+        text = self.child.log.read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+    def said(self, text: str) -> list[Json]:
+        return [line for line in self.lines() if text in json.dumps(line)]
+
+
+class Cluster:
+    def __init__(self, api: KubeApi, world: World, *, namespace: str | None = None, installation: str = "") -> None:
+        self.api = api
+        self.world = world
+        self.namespace = namespace or api.namespace()
+        self.installation = installation or f"i{uuid4().hex[:8]}"
+        self.identity = ModelIdentity(self.installation, self.namespace, MODEL)
+        world.identity = self.identity
+        world.group = self.identity.consumer_group
+        self.folder = world.folder
+        self.kubelet = Kubelet(api, self.namespace, self.folder)
+        self.operator: Operator | None = None
+        self.operators = 0
+        self.config: Json = {
+            "slots": {
+                "image": "rollcast-predictor:test",
+                "env_from_secrets": ["rollcast-test"],
+                "env": {"ROLLCAST_STANDBY": "false", "ROLLCAST_BATCH_DEADLINE_SECONDS": "5"},
+            }
+        }
+        self.slopes: dict[str, float] = {}
+        self.expected_errors: set[str] = set()
+        self.may_be_forbidden = False
+        self.prepare(self.namespace)
+
+    def prepare(self, namespace: str) -> None:
+        """What the chart puts into a namespace that is looked after."""
+        secret = self.world.environment()
+        for name in ("ROLLCAST_MODEL", "ROLLCAST_INSTALLATION", "ROLLCAST_KAFKA_GROUP_ID", "ROLLCAST_CACHE_DIR"):
+            del secret[name]
+        self.api.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": "rollcast-test", "namespace": namespace},
+                "stringData": secret,
+            }
+        )
+        for path in (RBAC / "role.yaml", RBAC / "bridge-role.yaml"):
+            role = yaml.safe_load(path.read_text(encoding="utf-8"))
+            role["metadata"]["namespace"] = namespace
+            binding = {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "RoleBinding",
+                "metadata": {"name": role["metadata"]["name"], "namespace": namespace},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role["metadata"]["name"]},
+                "subjects": [{"kind": "ServiceAccount", "name": _ACCOUNT, "namespace": self.namespace}],
+            }
+            self.api.apply(role, binding)
+
+    # The operator.
+
+    def start_operator(
+        self,
+        *arguments: str,
+        environ: Mapping[str, str] | None = None,
+        command: Sequence[str] = ("-m", "rollcast_operator"),
+        namespaces: Sequence[str] = (),
+        wait: bool = True,
+    ) -> Operator:
+        kubeconfig = self.api.service_account(self.namespace, _ACCOUNT)
+        config = self.folder / "operator_config.yaml"
+        config.write_text(yaml.safe_dump(self.config), encoding="utf-8")
+        port = free_ports(1)[0]
+        variables = self.world.environment()
+        del variables["ROLLCAST_KAFKA_GROUP_ID"]
+        places = [argument for name in namespaces or (self.namespace,) for argument in ("--watch-namespace", name)]
+        self.operators += 1
+        child = start(
+            [sys.executable, *command, "run", *places, "--config", str(config), *arguments],
+            role="operator",
+            log=self.folder / f"operator-{self.operators}.log",
+            environ={
+                **variables,
+                "KUBECONFIG": str(kubeconfig),
+                "ROLLCAST_INSTALLATION": self.installation,
+                "ROLLCAST_METRICS_PORT": str(port),
+                "PYTHONPATH": str(_ROOT),
+                **(environ or {}),
+            },
+            cwd=_ROOT,
+        )
+        self.operator = Operator(child, port)
+        if wait:
+            operator = self.operator
+            wait_until(
+                lambda: operator.is_ready, what="the operator is ready", timeout_seconds=_SECONDS, children=[child]
+            )
+        return self.operator
+
+    def begin(self, *arguments: str, **options: Any) -> Operator:
+        operator = self.start_operator(*arguments, **options)
+        self.kubelet.start()
+        return operator
+
+    def said(self) -> list[Json]:
+        """The log of every operator that ran here."""
+        texts = [path.read_text(encoding="utf-8") for path in sorted(self.folder.glob("operator-*.log"))]
+        return [json.loads(line) for text in texts for line in text.splitlines() if line.startswith("{")]
+
+    def stop(self) -> None:
+        if self.operator is not None:
+            self.operator.child.stop()
+        self.kubelet.stop()
+
+    # ModelVersions.
+
+    def upload(self, version: str, slope: float) -> ArtifactRef:
+        self.slopes[version] = slope
+        return self.world.upload(line_of(slope), version)
+
+    def manifest(
+        self,
+        version: str,
+        *,
+        uri: str | None = None,
+        name: str | None = None,
+        namespace: str | None = None,
+        model: str = MODEL,
+        artifact: Mapping[str, Any] | None = None,
+        rollout: Mapping[str, Any] | None = None,
+        serving: Mapping[str, Any] | None = None,
+    ) -> Json:
+        uri = uri or f"s3://{self.world.s3.bucket}/models/{version}.skops"
+        return {
+            "apiVersion": "rollcast.dev/v1alpha1",
+            "kind": "ModelVersion",
+            "metadata": {"name": name or f"{model}-{version}", "namespace": namespace or self.namespace},
+            "spec": {
+                "model": model,
+                "version": version,
+                "artifact": {"uri": uri, **(artifact or {})},
+                "serving": {"replicas": 1, **(serving or {})},
+                "rollout": {**QUICK, **(rollout or {})},
+            },
+        }
+
+    def apply(self, version: str, slope: float | None = None, **options: Any) -> str:
+        """`kubectl apply`, of a model that is uploaded where a slope is given; the object's name."""
+        if slope is not None:
+            self.upload(version, slope)
+        manifest = self.manifest(version, **options)
+        self.api.apply(manifest)
+        name: str = manifest["metadata"]["name"]
+        return name
+
+    def get(self, name: str, *, namespace: str | None = None) -> Json | None:
+        try:
+            found: Json = self.api.get("modelversion", name, "--namespace", namespace or self.namespace)
+        except KubectlFailed as error:
+            if "not found" in error.said:
+                return None
+            raise
+        return found
+
+    def status(self, name: str, **options: Any) -> Json:
+        found: Json = (self.get(name, **options) or {}).get("status", {})
+        return found
+
+    def phase(self, name: str, **options: Any) -> str | None:
+        return self.status(name, **options).get("phase")
+
+    def condition(self, name: str, kind: str, **options: Any) -> Json:
+        found = self.status(name, **options).get("conditions", [])
+        return next((condition for condition in found if condition["type"] == kind), {})
+
+    def delete(self, name: str, *, namespace: str | None = None, wait: bool = False) -> None:
+        self.api.kubectl(
+            "delete", "modelversion", name, "--namespace", namespace or self.namespace, f"--wait={str(wait).lower()}"
+        )
+
+    def act(self, name: str, action: str) -> None:
+        """As the annotation that a person puts on."""
+        self.api.kubectl(
+            *("annotate", "modelversion", name, "--namespace", self.namespace, "--overwrite"),
+            f"rollcast.dev/action={action}",
+        )
+
+    def action(self, name: str) -> str | None:
+        found = self.get(name) or {}
+        action: str | None = found["metadata"].get("annotations", {}).get("rollcast.dev/action")
+        return action
+
+    def patch(self, name: str, spec: Mapping[str, Any]) -> None:
+        self.api.kubectl(
+            *("patch", "modelversion", name, "--namespace", self.namespace, "--type", "merge"),
+            *("--patch", json.dumps({"spec": spec})),
+        )
+
+    def events(self, name: str) -> list[str]:
+        """Reasons, in the order in which they were posted."""
+        found = self.api.get("events", "--namespace", self.namespace)["items"]
+        mine = [event for event in found if event["involvedObject"]["name"] == name]
+        mine.sort(key=lambda event: int(event["metadata"]["resourceVersion"]))
+        return [event["reason"] for event in mine]
+
+    # Waiting.
+
+    def wait(self, condition: Callable[[], Any], what: str, seconds: float = _SECONDS) -> Any:
+        children = [self.operator.child] if self.operator is not None else []
+        assert self.kubelet.problem is None, self.kubelet.problem
+        return wait_until(condition, what=what, timeout_seconds=seconds, children=children, interval_seconds=0.2)
+
+    def wait_phase(self, name: str, phase: str, *, seconds: float = _SECONDS, **options: Any) -> Json:
+        last: list[Json] = [{}]
+
+        def there() -> bool:
+            last[0] = self.status(name, **options)
+            return last[0].get("phase") == phase
+
+        try:
+            self.wait(there, f"{name} is {phase}", seconds)
+        except Exception as error:
+            error.add_note(f"its status: {json.dumps(last[0])}")
+            for ordinal, slot in self.kubelet.slots().items():
+                error.add_note(f"slot {ordinal}: {slot.child.log_tail(8)}")
+            raise
+        return last[0]
+
+    def phases_until(self, name: str, phase: str, *, seconds: float = _SECONDS) -> list[str]:
+        """What was seen on the way there."""
+        seen: list[str] = []
+        deadline = time.monotonic() + seconds
+        while not seen or seen[-1] != phase:
+            assert time.monotonic() < deadline, f"{name}: {seen}, not {phase}: {self.status(name)}"
+            now = self.phase(name)
+            if now is not None and (not seen or seen[-1] != now):
+                seen.append(now)
+        return seen
