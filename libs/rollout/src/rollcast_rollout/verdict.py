@@ -16,7 +16,8 @@ _EVIDENT = 3
 
 _AGREEING = 0.01
 """Where less than this share of compared rows got another prediction, PSI cannot come near its threshold: what it
-shows then is the difference between groups of keys."""
+shows then is the difference between groups of keys. Without a shadow only every 20th batch is compared, so the share's
+lower bound is asked, which a few rows that all differ are enough for."""
 
 _LIKE_ROWS = 2.0
 """A design effect up to which keys are as good as rows."""
@@ -114,7 +115,7 @@ def _key_effect(window: Counts, whole: Counts, *, shadowed: bool) -> float | Non
     others with any model. So after a shadow, in which the same rows were compared, canary adds nothing then.
     """
     total = whole.total
-    if total.compared_rows < MIN_SAMPLES or total.disagreements < _AGREEING * total.compared_rows:
+    if wilson_lower_bound(total.disagreements, total.compared_rows) < _AGREEING:
         return None
     effect = design_effect([slot.stable_bins for slot in window.slots])
     if effect is None or effect <= _LIKE_ROWS:
