@@ -76,7 +76,7 @@ def test_what_somebody_removes_comes_back_and_nothing_else_is_written(waiting: C
     cluster = waiting
     cluster.wait(lambda: cluster.phase("line-v1") == "Promoting", "it waits for slots")
     before = _get(cluster, "statefulset")["metadata"]["uid"]
-    cluster.api.kubectl("delete", "statefulset", "rollcast-line", "--namespace", cluster.namespace, "--cascade=orphan")
+    cluster.api.kubectl("delete", "statefulset", "rollcast-line", "--namespace", cluster.namespace)
     cluster.wait(
         lambda: _exists(cluster, "statefulset") and _get(cluster, "statefulset")["metadata"]["uid"] != before,
         "it is back",
