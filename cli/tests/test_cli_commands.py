@@ -52,14 +52,18 @@ def the_one_line(process: subprocess.Popen[str], timeout_seconds: float = 60.0) 
     return line
 
 
-COMMANDS = ("up", "down", "demo", "tail", "status", "predict", "env", "topics")
+ROLLING = (
+    *("apply", "get", "describe", "delete", "rollback", "promote", "abort", "retry", "pause", "resume"),
+    *("history", "events"),
+)
+COMMANDS = ("up", "down", "demo", "tail", "status", "predict", "env", *ROLLING, "topics", "dead-letters")
 
 
 def test_the_command_lists_its_commands(tmp_path: Path) -> None:
     code, out, err = ended(begin(tmp_path, "--help"))
     assert (code, err) == (0, "")
     listed = out[out.index("Commands:") :]
-    assert re.findall(r"^  ([a-z]+) ", listed, re.MULTILINE) == list(COMMANDS)
+    assert re.findall(r"^  ([a-z-]+) ", listed, re.MULTILINE) == list(COMMANDS)
 
 
 @pytest.mark.parametrize("name", [*COMMANDS, "topics create", "topics list"])
@@ -70,6 +74,12 @@ def test_every_command_explains_itself(name: str) -> None:
     usage, _, explanation = result.output.strip().partition("\n")
     assert usage
     assert explanation.strip()
+
+
+@pytest.mark.parametrize("name", ROLLING)
+def test_every_command_about_models_teaches_with_an_example(name: str) -> None:
+    text = CliRunner().invoke(app, [name, "--help"]).output
+    assert re.search(rf"Examples?:\n  +rollcast {name} ", text)
 
 
 def test_a_command_that_does_not_exist_is_a_users_error(tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ def delete(
     from rollcast_cli.rolling.acting import wait_until
     from rollcast_cli.rolling.manifests import manifests
     from rollcast_cli.rolling.printing import full_name
-    from rollcast_cli.rolling.resources import NoSuchModelVersion
+    from rollcast_cli.rolling.resources import NoSuchModelVersion, name_of
 
     with one_line_errors():
         resources = _connect(context, kubeconfig, namespace)
@@ -197,14 +197,15 @@ def delete(
             if isinstance(manifest, ConfigError):
                 failed = _complain(manifest)
             else:
-                wanted.append(str((manifest.value.get("metadata") or {}).get("name")))
+                wanted.append(name_of(manifest.value))
         if not failed:
             _some(wanted)
         deleted: list[tuple[str, str]] = []
         for name in wanted:
             try:
-                deleted.append((name, resources.get(name)["metadata"]["uid"]))
+                uid = resources.get(name)["metadata"]["uid"]
                 resources.delete(name)
+                deleted.append((name, uid))
             except NoSuchModelVersion as error:
                 failed = failed or (not ignore_not_found and _complain(error))
         for name, uid in deleted:

@@ -18,6 +18,7 @@ from rollcast_cli.rolling.resources import (
     Resource,
     Said,
     Unavailable,
+    name_of,
 )
 from rollcast_common.errors import ConfigError, ContractError
 from rollcast_rollout.record import decode_record
@@ -122,14 +123,13 @@ class ClusterResources:
         name = metadata.get("name") if isinstance(metadata, dict) else None
         unusable = "metadata.name" if not (isinstance(name, str) and name) else None
         first = [v for v in validate(wanted) if v.path in {"apiVersion", "kind", "metadata", unusable}]
-        if first:
-            raise Invalid(str(name), first)
-        assert isinstance(metadata, dict)  # noqa: S101  # else it would have been a violation
+        if first or not isinstance(metadata, dict):
+            raise Invalid(name_of(wanted), first)
         namespace = metadata.get("namespace")
         if isinstance(namespace, str) and namespace != self.namespace:
             asked = f"-n {self.namespace}" if self._is_named else f"the context's namespace, {self.namespace}"
             raise ConfigError(f'namespace "{namespace}" of the object is not {asked}; pass -n {namespace}')
-        return str(name)
+        return name_of(wanted)
 
     def _of(self, name: str) -> str:
         return f"{self._path}/{quote(name, safe='')}"

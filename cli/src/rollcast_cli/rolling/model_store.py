@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rollcast_cli.rolling.resources import Applied, Invalid, NoSuchModelVersion, Resource
+from rollcast_cli.rolling.resources import Applied, Invalid, NoSuchModelVersion, Resource, name_of
 from rollcast_rollout.validation import validate, with_defaults
 
 __all__ = ["FINALIZER", "NAMESPACE", "ModelStore"]
@@ -57,7 +57,7 @@ class ModelStore:
 
     def apply(self, wanted: Mapping[str, Any]) -> Applied:
         """Create it, or make it what is wanted. Raises Invalid."""
-        name = str((wanted.get("metadata") or {}).get("name"))
+        name = name_of(wanted)
         with self._turn():
             old = _read(self._path(name)) if _is_name(name) else None
             if violations := validate(wanted, old):

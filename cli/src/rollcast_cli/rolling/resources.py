@@ -18,6 +18,7 @@ __all__ = [
     "Resources",
     "Said",
     "Unavailable",
+    "name_of",
 ]
 
 Resource = dict[str, Any]
@@ -25,6 +26,12 @@ Applied = Literal["created", "configured", "unchanged"]
 
 RESOURCE_TYPE = "modelversion.rollcast.dev"
 FULL_NAME = "modelversions.rollcast.dev"
+
+
+def name_of(wanted: Mapping[str, Any]) -> str:
+    """As it is written, whatever that is: "None" where there is none."""
+    metadata = wanted.get("metadata")
+    return str(metadata.get("name") if isinstance(metadata, dict) else None)
 
 
 class NoSuchModelVersion(ConfigError):

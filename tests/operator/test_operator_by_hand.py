@@ -1,0 +1,105 @@
+"""The command `rollcast` on a cluster with a real operator: what it asks for is obeyed, and it says what came of it."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.env.predictor import MODEL, Requests
+from tests.operator.cluster import Cluster
+from tests.operator.traffic import checked, traffic
+from typer.testing import CliRunner, Result
+
+from rollcast_cli.__main__ import app
+
+HELD = {"steps": [{"weight": 50, "forSeconds": 3600}]}
+
+
+class Hand:
+    """Somebody at a terminal."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.options = ("--kubeconfig", str(cluster.api.kubeconfig), "--context", "test", "-n", cluster.namespace)
+
+    def run(self, *arguments: str, stdin: str | None = None) -> Result:
+        return CliRunner().invoke(app, [*arguments, *self.options], input=stdin)
+
+    def said(self, *arguments: str, stdin: str | None = None) -> str:
+        result = self.run(*arguments, stdin=stdin)
+        assert (result.exit_code, result.stderr) == (0, ""), result.output
+        return result.stdout
+
+    def refused(self, *arguments: str) -> str:
+        result = self.run(*arguments)
+        assert (result.exit_code, result.stdout) == (1, ""), result.output
+        return result.stderr.strip()
+
+
+@contextmanager
+def watching(hand: Hand) -> Iterator[list[str]]:
+    """What `rollcast get -w` prints, once somebody has pressed Ctrl-C."""
+    lines: list[str] = []
+    with subprocess.Popen(
+        [str(Path(sys.executable).with_name("rollcast")), "get", "-w", *hand.options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield lines
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=30)
+            assert (process.returncode, err) == (0, "")
+            lines += out.splitlines()
+        finally:
+            process.kill()
+
+
+def test_every_action_is_obeyed_and_told(cluster: Cluster, requests: Requests) -> None:
+    cluster.begin()
+    hand = Hand(cluster)
+    cluster.upload("v1", 2)
+    cluster.upload("v2", 3)
+    with watching(hand) as lines, traffic(requests):
+        first = _apply(hand, cluster.manifest("v1"))
+        cluster.wait_phase(first, "Live")
+        second = _apply(hand, cluster.manifest("v2", rollout=HELD))
+        cluster.wait_phase(second, "Canary")
+        paused = hand.said("pause", MODEL)
+        assert paused == f"modelversion.rollcast.dev/{second} paused (v2 is held where it is); now Paused, 50 %\n"
+        refusal = hand.refused("pause", first)
+        assert refusal.endswith(f"{first}: action 'pause': it is not being rolled out")
+        assert hand.said("resume", MODEL).endswith("now Canary, 50 %\n")
+        assert hand.said("promote", MODEL).startswith(f"modelversion.rollcast.dev/{second} promoted")
+        cluster.wait_phase(second, "Live")
+        assert "rolled back by hand" in hand.said("rollback", MODEL)
+        cluster.wait_phase(first, "Live")
+        hand.said("retry", MODEL)
+        cluster.wait_phase(second, "Canary")
+        assert "aborted by hand" in hand.said("abort", MODEL)
+        cluster.wait_phase(second, "RolledBack")
+    checked(cluster, requests)
+    assert "AbortedByHand: aborted by hand" in hand.said("describe", second)
+    digest = hand.said("get", first, "-o", "wide", "--no-headers").split()[8]
+    assert cluster.get(first) is not None
+    assert len(digest) == 12
+    assert hand.said("delete", second) == f"modelversion.rollcast.dev/{second} deleted\n"
+    rows = [line.split() for line in hand.said("history", MODEL).splitlines()[1:]]
+    assert [(row[1], row[3]) for row in rows] == [(first, "Live")]
+    assert hand.said("events", second).splitlines()[-1].split()[2] == "Deleted"
+    assert hand.said("delete", first) == f"modelversion.rollcast.dev/{first} deleted\n"
+    assert hand.said("events", first).splitlines()[-1].split()[2] == "ModelEnded"
+    phases = {cells[3] for line in lines if len(cells := line.split()) > 3}  # the fourth column
+    assert {"PHASE", "Live", "Canary", "Paused", "RolledBack", "Superseded"} <= phases
+
+
+def _apply(hand: Hand, manifest: dict[str, Any]) -> str:
+    said = hand.said("apply", "-f", "-", stdin=json.dumps(manifest))
+    name: str = manifest["metadata"]["name"]
+    assert said == f"modelversion.rollcast.dev/{name} created\n"
+    assert hand.said("apply", "-f", "-", stdin=json.dumps(manifest)).endswith(" unchanged\n")
+    return name
