@@ -390,7 +390,7 @@ class World:
         try:
             topic = self.names.full("requests")
             wanted = [TopicPartition(topic, number) for number in self._partitions(consumer, topic)]
-            return {place.partition: place.offset for place in consumer.committed(wanted, timeout=10)}
+            return {place.partition: place.offset for place in consumer.committed(wanted, timeout=30)}
         finally:
             consumer.close()
 

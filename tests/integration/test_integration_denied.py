@@ -23,7 +23,9 @@ _SOON_SECONDS = 90.0
 _TRANSACTIONAL_ID = "a transactional id of its own"
 _GROUP = "its group"
 _NEEDED = {
-    "train": [AclOperation.READ, AclOperation.DESCRIBE],
+    "assignments": [AclOperation.READ, AclOperation.DESCRIBE],
+    "predictor_status": [AclOperation.WRITE, AclOperation.DESCRIBE],
+    "shadow_predictions": [AclOperation.WRITE, AclOperation.DESCRIBE],
     "requests": [AclOperation.READ, AclOperation.DESCRIBE],
     "app_messages": [AclOperation.WRITE, AclOperation.DESCRIBE],
     "dead_letters": [AclOperation.WRITE, AclOperation.DESCRIBE],

@@ -135,6 +135,7 @@ class Cluster:
         environ: Mapping[str, str] | None = None,
         command: Sequence[str] = ("-m", "rollcast_operator"),
         namespaces: Sequence[str] = (),
+        cluster_wide: bool = False,
         wait: bool = True,
     ) -> Operator:
         kubeconfig = self.api.service_account(self.namespace, _ACCOUNT)
@@ -144,6 +145,8 @@ class Cluster:
         variables = self.world.environment()
         del variables["ROLLCAST_KAFKA_GROUP_ID"]
         places = [argument for name in namespaces or (self.namespace,) for argument in ("--watch-namespace", name)]
+        if cluster_wide:
+            places = ["--cluster-wide"]
         self.operators += 1
         child = start(
             [sys.executable, *command, "run", *places, "--config", str(config), *arguments],

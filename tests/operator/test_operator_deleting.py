@@ -58,11 +58,14 @@ def test_a_candidate_the_live_one_any_other_and_the_last(
     cluster.wait(lambda: not _left(cluster), "nothing is left")
     cluster.wait(lambda: not cluster.kubelet.slots(), "no slot runs")
 
-    # A model of the same name begins anew, above all that its slots have seen.
+    # A model of the same name begins anew, its generations too.
     fifth = cluster.apply("v5", 6)
     cluster.wait_phase(fifth, "Live")
     requests.send_x(range(100))
-    checked(cluster, requests)
+    cluster.world.wait_answered(requests)
+    times = cluster.world.read().times_answered()
+    assert set(times.values()) == {1}
+    assert len(times) == len(requests.sent)
 
     kafka.kill()
     try:

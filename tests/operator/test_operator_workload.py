@@ -1,11 +1,14 @@
 """What runs a model's slots: applied when it changes, put back when somebody removes it, and told when it cannot be."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tests.operator.cluster import RBAC, Cluster
+from tests.env.kubernetes import kube_api
+from tests.env.predictor import World
+from tests.operator.cluster import CRD, RBAC, Cluster
 
 _NAMES = ("statefulset", "service", "poddisruptionbudget", "serviceaccount", "configmap")
 
@@ -73,7 +76,7 @@ def test_what_somebody_removes_comes_back_and_nothing_else_is_written(waiting: C
     cluster = waiting
     cluster.wait(lambda: cluster.phase("line-v1") == "Promoting", "it waits for slots")
     before = _get(cluster, "statefulset")["metadata"]["uid"]
-    cluster.api.kubectl("delete", "statefulset", "rollcast-line", "--namespace", cluster.namespace, "--cascade=orphan")
+    cluster.api.kubectl("delete", "statefulset", "rollcast-line", "--namespace", cluster.namespace)
     cluster.wait(
         lambda: _exists(cluster, "statefulset") and _get(cluster, "statefulset")["metadata"]["uid"] != before,
         "it is back",
@@ -107,6 +110,35 @@ def test_a_verb_that_the_role_lacks_is_named_and_missed_until_it_is_there(cluste
     assert operator.is_alive
     cluster.api.apply(role)
     cluster.wait(lambda: _exists(cluster, "statefulset"), "it goes on")
+
+
+def test_an_operator_of_the_whole_cluster_needs_no_more_than_the_cluster_role(world: World, tmp_path: Path) -> None:
+    # Of its own: on the one that tests share it would look after the namespaces of all of them.
+    with kube_api(tmp_path / "kubernetes", lambda _: None) as api:
+        api.install_crd(CRD)
+        cluster = Cluster(api, world)
+        api.kubectl("delete", "rolebindings", "--all", "--namespace", cluster.namespace)
+        role = yaml.safe_load((RBAC / "cluster-role.yaml").read_text(encoding="utf-8"))
+        account = {"kind": "ServiceAccount", "name": "rollcast-operator", "namespace": cluster.namespace}
+        binding = {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": "rollcast-operator"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "rollcast-operator"},
+            "subjects": [account],
+        }
+        api.apply(role, binding)
+        try:
+            operator = cluster.start_operator(cluster_wide=True)
+            other = api.namespace()
+            cluster.upload("v1", 2)
+            cluster.apply("v1", namespace=other)
+            cluster.wait(lambda: cluster.phase("line-v1", namespace=other) == "Promoting", "it is looked after")
+            cluster.delete("line-v1", namespace=other)
+            cluster.wait(lambda: cluster.get("line-v1", namespace=other) is None, "it is gone")
+            assert operator.said("(403)") == []
+        finally:
+            cluster.stop()
 
 
 def test_with_keda_an_autoscaler_decides_and_without_it_the_least_run(waiting: Cluster) -> None:

@@ -104,6 +104,22 @@ def test_a_broker_that_is_away_is_waited_for(params: KafkaParams, table: TableFo
     wait_for(table, "a", b"2")
 
 
+def test_a_broker_that_goes_when_all_is_read_is_missed_and_found_again(
+    params: KafkaParams, table: TableFollower, kafka: RealKafka
+) -> None:
+    put(params, ("a", b"1"))
+    wait_for(table, "a", b"1")
+    assert table.problem is None
+    kafka.kill()
+    try:
+        wait_until(lambda: table.problem is not None, what="it is missed", timeout_seconds=10)
+    finally:
+        kafka.restart()
+    # Nothing new is written, and it is known all the same that it would be read.
+    wait_until(lambda: table.problem is None, what="it is found", timeout_seconds=20)
+    assert table.caught_up
+
+
 def test_somebody_is_told_of_changes(params: KafkaParams) -> None:
     told: list[Collection[str]] = []
     with TableFollower(params, "assignments", client_id="test", on_change=told.append) as table:

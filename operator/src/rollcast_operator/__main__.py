@@ -14,6 +14,7 @@ from rollcast_common.artifacts import load_s3_params
 from rollcast_common.errors import ConfigError, RollcastError
 from rollcast_common.kafka import load_kafka_params
 from rollcast_common.logs import LogFormat, configure_logs
+from rollcast_common.sparing_logs import Sparingly
 from rollcast_operator.app import run_operator
 from rollcast_operator.settings import OperatorSettings, load_operator_config
 
@@ -121,6 +122,8 @@ def run(
         # kopf says each try of a request; what ends its watching is said by who starts it again.
         for noisy in ("kopf", "aiohttp", "asyncio"):
             logging.getLogger(noisy).setLevel(logging.CRITICAL)
+        # During an outage librdkafka says "Connection refused" 20 times a second.
+        logging.getLogger("rollcast.kafka").addFilter(Sparingly(every_seconds=30))
         run_operator(settings, load_kafka_params(kafka_config), load_s3_params(s3_config), stopping)
     except RollcastError as error:
         structlog.get_logger().error("operator stopped", problem=str(error), kind=type(error).__name__)

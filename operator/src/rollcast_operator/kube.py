@@ -185,7 +185,9 @@ def _problem(status: int, data: bytes, doing: str) -> Exception:
         return Forbidden(f"{text}; add it to the operator's Role")
     if status == 409:  # noqa: PLR2004
         return Conflict(text)
-    if status in _UNAVAILABLE or status >= 500:  # noqa: PLR2004
+    # To server-side apply a quantity that is none is an internal error.
+    is_unreadable = "failed to convert new object" in message
+    if status in _UNAVAILABLE or (status >= 500 and not is_unreadable):  # noqa: PLR2004
         return ShellUnavailable(text)
     return Refused(text, reason)
 

@@ -122,7 +122,10 @@ class Slots:
         except Gone:
             found = None
         is_set = kind is STATEFUL_SET
-        if found is not None and "deletionTimestamp" not in found["metadata"]:
+        if found is not None and "deletionTimestamp" in found["metadata"]:
+            # What is on its way out takes nothing in. Of a StatefulSet the watch tells when it is gone.
+            return
+        if found is not None:
             applied = (found["metadata"].get("annotations") or {}).get(APPLIED_ANNOTATION)
             counts = not is_set or replicas is None or found["spec"].get("replicas") == replicas
             if applied == manifest.digest and counts:

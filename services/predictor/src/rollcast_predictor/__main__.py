@@ -14,9 +14,9 @@ from rollcast_common.artifacts import load_s3_params
 from rollcast_common.errors import ConfigError, KafkaDenied, RollcastError, TopicMissing
 from rollcast_common.kafka import load_kafka_params
 from rollcast_common.logs import LogFormat, configure_logs
+from rollcast_common.sparing_logs import Sparingly
 from rollcast_predictor.settings import PredictorSettings, default_cache_dir
 from rollcast_predictor.slot import run_slot
-from rollcast_predictor.sparing_logs import Sparingly
 from rollcast_predictor.supervisor import EXIT_PERMANENT, EXIT_RETRY, Control, streamer_command, supervise
 from rollcast_predictor.zygote import shared_zygote
 

@@ -23,6 +23,7 @@ _MOST_AT_ONCE = 1000
 _LIST_SECONDS = 5.0
 _AGAIN_SECONDS = 1.0
 _SAY_EVERY_SECONDS = 30.0
+_PROBE_SECONDS = 1.0
 
 _STARTED_ANEW = frozenset(
     {
@@ -93,6 +94,8 @@ class TableFollower:
         self._rows: dict[str, Row] = {}
         self._unread: set[int] = set()
         self._say_at = 0.0
+        self._is_away = False
+        self._probe_at = 0.0
         self._lock = threading.Lock()
         self._changed = threading.Event()
         self._stopping = threading.Event()
@@ -207,10 +210,35 @@ class TableFollower:
                 self.problem = str(problem_from(error, self._doing, self._servers))
                 has_news = True
         self._watch.check(self._doing)
+        has_news |= self._look_for_broker()
         if changed:
             self._tell(changed)
         if has_news:
             self._tell()
+        return True
+
+    def _look_for_broker(self) -> bool:
+        """Whether it has gone or come back. A consumer that has read everything is not told of either: only its
+        error callback hears that connections are lost, and nothing that there are others.
+        """
+        if self._watch.last is None and not self._is_away:
+            return False
+        self._watch.last = None
+        if time.monotonic() < self._probe_at:
+            return False
+        try:
+            self._consumer.list_topics(self.topic, timeout=_PROBE_SECONDS)
+        except KafkaException as error:
+            problem = problem_from(error.args[0], self._doing, self._servers)
+            was, self._is_away = self._is_away, True
+            self._probe_at = time.monotonic() + _PROBE_SECONDS / 2
+            if not was:
+                _log.warning("topic cannot be followed now", topic=self.topic, problem=str(problem))
+                self.problem = str(problem)
+            return not was
+        if not self._is_away:
+            return False
+        self._is_away, self.problem = False, None
         return True
 
     def _read_to_the_end(self, partition: int) -> bool:

@@ -3,7 +3,7 @@
 import logging
 
 from rollcast_cli.local.processes import wait_until
-from rollcast_predictor.sparing_logs import _MOST_KINDS, Sparingly
+from rollcast_common.sparing_logs import _MOST_KINDS, Sparingly
 
 
 def record(text: str, *arguments: object) -> logging.LogRecord:
