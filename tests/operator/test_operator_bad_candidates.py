@@ -1,7 +1,12 @@
 """Candidates that must not go live: each is refused or taken back with its own reason, and stable serves on."""
 
+import contextlib
+import os
+import signal
+
 import pandas as pd
 import pytest
+from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression
 from tests.env.predictor import Requests
 from tests.env.records import announced_with_card
@@ -65,3 +70,42 @@ def test_what_cannot_be_served_is_refused_with_its_reason_while_stable_serves(
     with traffic(requests):
         cluster.wait_phase(cluster.apply("v2", 3), "Live")
     checked(cluster, requests)
+
+
+def _beside_stable(threshold: dict[str, float]) -> dict[str, object]:
+    """A long look, and no criterion but the one that is meant: on a busy machine another might be first."""
+    off = {"errorRatioAbove": 1, "costRatioAbove": 1_000_000, "predictionDriftAbove": 1_000_000}
+    return {"shadow": {"forSeconds": 60}, "steps": [], "abort": {**off, **threshold}}
+
+
+def test_a_candidate_that_drifts_or_is_slow_or_hangs_goes_back_with_its_reason(
+    live: Cluster, requests: Requests
+) -> None:
+    cluster = live
+    rows = pd.DataFrame({"x": [float(x) for x in range(100)]})
+    with traffic(requests):
+        name = cluster.apply("drifts", 9, rollout=_beside_stable({"predictionDriftAbove": 0.25}))
+        _ended(cluster, name, "RolledBack", "PredictionDrift")
+
+        slow = RandomForestRegressor(n_estimators=200, n_jobs=1, random_state=7).fit(rows, 2 * rows["x"])
+        cluster.world.upload(slow, "slow")
+        name = cluster.apply("slow", rollout=_beside_stable({"costRatioAbove": 2.0}))
+        _ended(cluster, name, "RolledBack", "CostRatioExceeded")
+
+        steps = {"shadow": {"forSeconds": 0}, "steps": [{"weight": 50, "forSeconds": 60}]}
+        name = cluster.apply("hangs", 5, rollout={**_beside_stable({}), **steps})
+        (slot,) = cluster.kubelet.slots().values()
+
+        def hung() -> bool:
+            """A host that is stopped answers no more than one that hangs; the one that replaces it is stopped, too."""
+            if pid := slot.health().get("candidate_pid"):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+            return cluster.phase(name) == "RolledBack"
+
+        cluster.wait(hung, "it is taken back")
+        _ended(cluster, name, "RolledBack", "CandidateTimesOut")
+    cluster.world.wait_answered(requests, [slot])
+    answers = cluster.world.check_exactly_once(requests)
+    assert answers.dead_letters == []
+    assert {prediction.version for _, prediction in answers.predictions} <= {"v1", "hangs"}
