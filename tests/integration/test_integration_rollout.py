@@ -167,7 +167,7 @@ def test_a_killed_candidate_costs_nobody_an_answer_and_comes_back(
     wait_status(world, "s.candidate and s.candidate.state == 'ready'", slot)
     with streaming(requests, _ROWS, keys=400):
         for _ in range(3):
-            pid = slot.health()["candidate_pid"]
+            pid = slot.wait(lambda: slot.health()["candidate_pid"], "it has a host")
             before = slot.metric("candidate_predictions_total")[""]
             slot.wait(lambda: slot.metric("candidate_predictions_total")[""] > before + 100, "it answers")  # noqa: B023  # at once
             with contextlib.suppress(ProcessLookupError):  # on a busy machine it may have been slow, and replaced

@@ -72,7 +72,8 @@ def test_a_missing_topic_is_named(world: World) -> None:
     prefix = f"{world.names.prefix}other."
     slot = world.start(environ={"ROLLCAST_TOPIC_PREFIX": prefix})
     text = last_words(slot, "TopicMissing")
-    names = ", ".join(f"{prefix}{name}" for name in ("requests", "app_messages", "dead_letters", "train"))
+    topics = ("requests", "app_messages", "dead_letters", "assignments", "predictor_status", "shadow_predictions")
+    names = ", ".join(f"{prefix}{name}" for name in topics)
     assert text.startswith(f"Kafka at {world.kafka.broker.servers}: no topic {names}; create with `rollcast topics")
 
 

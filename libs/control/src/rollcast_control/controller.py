@@ -1,6 +1,6 @@
 """One model's loop: look, plan, carry out. Whoever dies in between plans the same again from what was written."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -11,7 +11,7 @@ from rollcast_control.resolving import Resolver
 from rollcast_control.shell import Shell
 from rollcast_rollout.model_version import ModelVersion
 from rollcast_rollout.observed import Observed
-from rollcast_rollout.plan import Plan, Tombstone, plan
+from rollcast_rollout.plan import Event, Plan, Tombstone, plan
 from rollcast_rollout.record import Record
 
 __all__ = ["Controller"]
@@ -91,6 +91,8 @@ class Controller:
         for uid in decided.released:
             self._shell.release(uid)
             self._resolver.forget([uid])
+        # Only now: no record remembers them, so whoever died before the release would post them again and again.
+        self._post([event for event in decided.events if event.uid in decided.released], versions)
         if observed.record is not None and decided.record is None:
             _log.info("nothing is left of the model", model=str(self.identity))
 
@@ -98,14 +100,17 @@ class Controller:
         for uid, status in decided.statuses.items():
             if versions[uid].status != status:
                 self._shell.write_status(uid, status)
-        for event in decided.events:
-            _log.info("rollout", model=str(self.identity), reason=event.reason, message=event.message)
-            if event.uid in versions:
-                self._shell.post(event)
+        self._post([event for event in decided.events if event.uid not in decided.released], versions)
         # Who asked waits for this, and then looks at what was said.
         for uid in decided.handled_actions:
             if versions[uid].action is not None:
                 self._shell.take_off_action(uid)
+
+    def _post(self, events: Sequence[Event], versions: Mapping[str, ModelVersion]) -> None:
+        for event in events:
+            _log.info("rollout", model=str(self.identity), reason=event.reason, message=event.message)
+            if event.uid in versions:
+                self._shell.post(event)
 
     def _keep(self, record: Record | None) -> None:
         if record == self._record:
