@@ -90,9 +90,10 @@ def test_every_action_is_obeyed_and_told(cluster: Cluster, requests: Requests) -
     assert hand.said("delete", second) == f"modelversion.rollcast.dev/{second} deleted\n"
     rows = [line.split() for line in hand.said("history", MODEL).splitlines()[1:]]
     assert [(row[1], row[3]) for row in rows] == [(first, "Live")]
-    assert hand.said("events", second).splitlines()[-1].split()[2] == "Deleted"
+    # The farewell comes right after the object has gone.
+    cluster.wait(lambda: hand.said("events", second).splitlines()[-1].split()[2] == "Deleted", "its farewell")
     assert hand.said("delete", first) == f"modelversion.rollcast.dev/{first} deleted\n"
-    assert hand.said("events", first).splitlines()[-1].split()[2] == "ModelEnded"
+    cluster.wait(lambda: hand.said("events", first).splitlines()[-1].split()[2] == "ModelEnded", "the model's farewell")
     phases = {cells[3] for line in lines if len(cells := line.split()) > 3}  # the fourth column
     assert {"PHASE", "Live", "Canary", "Paused", "RolledBack", "Superseded"} <= phases
 
