@@ -47,6 +47,8 @@ class ClusterShell:
         self._slots = slots
         self._on_event = on_event
         self._place = (identity.namespace, identity.model)
+        self._released: dict[str, CachedVersion] = {}
+        """Whose finalizer was taken off, until they were said farewell."""
 
     # What is there.
 
@@ -95,6 +97,8 @@ class ClusterShell:
         )
 
     def release(self, uid: str) -> None:
+        if (before := self._cache.get(uid)) is not None:
+            self._released[uid] = before
         self._set_finalizer(uid, wanted=False)
         cached = self._cache.get(uid)
         if cached is not None and cached.version.deleting and not cached.finalizers:
@@ -118,7 +122,8 @@ class ClusterShell:
 
     def post(self, event: Event) -> None:
         self._on_event(event)
-        cached = self._cache.get(event.uid)
+        # Its farewell is posted when it may be gone already.
+        cached = self._cache.get(event.uid) or self._released.pop(event.uid, None)
         if cached is None:
             return
         version, now = cached.version, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
