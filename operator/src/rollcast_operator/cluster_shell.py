@@ -123,7 +123,8 @@ class ClusterShell:
     def post(self, event: Event) -> None:
         self._on_event(event)
         # Its farewell is posted when it may be gone already.
-        cached = self._cache.get(event.uid) or self._released.pop(event.uid, None)
+        released = self._released.pop(event.uid, None)
+        cached = self._cache.get(event.uid) or released
         if cached is None:
             return
         version, now = cached.version, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
