@@ -36,7 +36,6 @@ from rollcast_cli.local.state import StateFolder
 from rollcast_cli.results import ResultReader
 from rollcast_common.artifacts import ArtifactStore
 from rollcast_common.models.files import save_model
-from rollcast_rollout.record import decode_record
 from rollcast_rollout.schema import API_VERSION, KIND
 
 _MODEL = "bench"
@@ -166,7 +165,7 @@ class _Bench:
             version = self._apply(self._failing(), {"shadow": {"forSeconds": 0}, "steps": steps}, replicas=2)
             self._wait(version, "RolledBack")
             self._watch(1.5)
-            verdict = self._verdict_seconds(version)
+            verdict = self._stack.verdict_seconds(version)
             last = max((at for at, of in self._made() if of == version), default=0) / 1000
             took.append(max(0.0, last - verdict) * 1000)
             found.append(verdict - began)
@@ -208,14 +207,6 @@ class _Bench:
         while time.monotonic() < end:
             self._stack.check()
             time.sleep(0.05)
-
-    def _verdict_seconds(self, version: str) -> float:
-        record = decode_record((self._folder.path / "records" / f"{_MODEL}.json").read_bytes())
-        for resource in self._stack.model_versions.all():
-            entry = record.entries.get(resource["metadata"]["uid"])
-            if resource["spec"]["version"] == version and entry is not None and entry.failure is not None:
-                return entry.failure.time
-        raise SystemExit(f"{version} was rolled back, and nobody wrote down when")
 
     def _apply(self, path: Path, rollout: Mapping[str, Any], *, replicas: int = 1) -> str:
         version = f"v{next(self._numbers)}"

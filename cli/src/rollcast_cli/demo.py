@@ -19,7 +19,6 @@ from rollcast_cli.reckoning import read_journal, reckon
 from rollcast_cli.results import ResultReader, Results
 from rollcast_cli.rolling.folder_shell import read_events
 from rollcast_cli.rolling.timeline import Moment, last_made_ms, moments
-from rollcast_rollout.record import decode_record
 
 __all__ = ["DemoOptions", "run_demo"]
 
@@ -84,7 +83,7 @@ def run_demo(example: Example, options: DemoOptions, folder: StateFolder, consol
             steps.say(f"stream ended; {len(accepted.ids):,} requests were acknowledged; waiting for their answers")
             results = _answered(reader, stack, len(accepted.ids), steps)
         last_ms = last_made_ms(results.made, bad)
-        verdict_ms = _verdict_seconds(stack, folder, example.model, bad) * 1000
+        verdict_ms = stack.verdict_seconds(bad) * 1000
         outcome = Outcome(
             first,
             second,
@@ -114,16 +113,6 @@ def _answered(reader: ResultReader, stack: LocalStack, requests: int, steps: Ste
     if results.unreadable:
         steps.say(f"{results.unreadable:,} records could not be read; the last: {results.unreadable_why}")
     return results
-
-
-def _verdict_seconds(stack: LocalStack, folder: StateFolder, model: str, version: str) -> float:
-    """When the controller decided, by its own record, in seconds since the epoch."""
-    record = decode_record((folder.path / "records" / f"{model}.json").read_bytes())
-    for resource in stack.model_versions.all():
-        entry = record.entries.get(resource["metadata"]["uid"])
-        if resource["spec"]["version"] == version and entry is not None and entry.failure is not None:
-            return entry.failure.time
-    return 0.0
 
 
 def _moments(stack: LocalStack, folder: StateFolder, results: Results, end_ms: float) -> list[Moment]:

@@ -24,6 +24,7 @@ from rollcast_cli.rolling.model_store import ModelStore
 from rollcast_common.errors import RollcastError
 from rollcast_common.identity import ModelIdentity
 from rollcast_common.kafka import topic_specs
+from rollcast_rollout.record import decode_record
 
 __all__ = ["LocalStack", "StackOptions", "slot_health", "stack_environment"]
 
@@ -313,6 +314,20 @@ class LocalStack:
             if resource["spec"]["version"] == version:
                 return dict(resource.get("status") or {})
         return {}
+
+    def verdict_seconds(self, version: str) -> float:
+        """When the controller decided against it, by its own record, in seconds since the epoch.
+
+        Raises RollcastError when it did not.
+        """
+        for resource in self.model_versions.all():
+            if resource["spec"]["version"] != version:
+                continue
+            record = (self._folder.path / "records" / f"{resource['spec']['model']}.json").read_bytes()
+            entry = decode_record(record).entries.get(resource["metadata"]["uid"])
+            if entry is not None and entry.failure is not None:
+                return entry.failure.time
+        raise RollcastError(f"nobody wrote down when {version} was judged")
 
     def wait_for_phase(
         self, version: str, phase: str, *, timeout_seconds: float, meanwhile: Callable[[], None] = lambda: None
