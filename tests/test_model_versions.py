@@ -141,7 +141,7 @@ def test_a_status_is_written_on_its_own_and_shown(kube_api: KubeApi, namespace: 
         "sequence": 3,
         "phase": "Live",
         "conditions": [ready],
-        "rollout": {"step": 2, "weight": 50, "since": "2022-08-19T12:00:00Z", "samples": 1234},
+        "rollout": {"step": "Canary 2/3", "weight": 50, "since": "2022-08-19T12:00:00Z", "samples": 1234},
         "predictor": {"readySlots": 1, "slots": 2},
         "lastFailure": {"reason": "Aborted", "message": "m", "time": "2022-08-19T11:00:00Z", "version": "v"},
     }

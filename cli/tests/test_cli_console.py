@@ -129,9 +129,21 @@ STATUS: dict[str, Any] = {
     "broker": "embedded",
     "guarantee": "at_least_once",
     "model": "wine-price",
+    "model_versions": [
+        {"name": "wine-1", "model": "wine-price", "version": "v1", "phase": "Live", "weight": 100, "reason": "Live"},
+        {"name": "wine-2", "model": "wine-price", "version": "v2", "phase": None, "weight": None, "reason": None},
+    ],
     "processes": [{"role": "S3", "pid": 11, "alive": True}, {"role": "source", "pid": 12, "alive": False}],
     "slots": [
-        {"role": "predictor-0", "ready": True, "version": "v1", "partitions": 4, "problem": None},
+        {
+            "role": "predictor-0",
+            "ready": True,
+            "version": "v1",
+            "candidate": "v2",
+            "weight": 5.0,
+            "partitions": 4,
+            "problem": None,
+        },
         {"role": "predictor-1", "ready": False, "version": None, "partitions": 0, "problem": "v2: refused"},
         {"role": "predictor-2"},
     ],
@@ -144,15 +156,18 @@ def test_the_status_of_a_stack() -> None:
     text = rendered(*tables)
     assert [table.title for table in tables] == [
         "broker embedded (at least once)",
-        "slots of wine-price",
+        "model versions (`rollcast get`)",
+        "slots",
         "topics at 127.0.0.1:20000",
     ]
     assert cells(text) == [
         ["S3", "11", "runs"],
         ["source", "12", "ended"],
-        ["predictor-0", "ready", "v1", "4", "-"],
-        ["predictor-1", "waiting for a model", "-", "0", "v2: refused"],
-        ["predictor-2", "no answer", "-", "-", "-"],
+        ["wine-1", "wine-price", "v1", "Live", "100 %", "Live"],
+        ["wine-2", "wine-price", "v2", "-", "-", "-"],
+        ["predictor-0", "ready", "v1", "v2, 5 %", "4", "-"],
+        ["predictor-1", "waiting for a model", "-", "-", "0", "v2: refused"],
+        ["predictor-2", "no answer", "-", "-", "-", "-"],
         ["requests", "4", "12,345"],
         ["train", "missing", "`rollcast topics create`"],
     ]
