@@ -38,7 +38,7 @@ class Patience:
     """How failures are waited out. Waiting doubles from `first_seconds` to `most_seconds`, each time ± a fourth."""
 
     first_seconds: float = 0.5
-    most_seconds: float = 60.0
+    most_seconds: float = 30.0
     attempts: int = 20
     """After so many a notification is given up, if meanwhile others on its channel arrived: the fault is its own."""
 
@@ -141,17 +141,17 @@ class Dispatcher:
             if queued.lane in waiting:
                 continue
             late = self._too_late(queued)
-            if not self._settle(outcome, None if late else queued):
-                outcome = None
+            may_send = self._settle(outcome, None if late else queued)
+            outcome = late or (self._send(queued) if may_send else None)
+            if outcome is None:
                 continue
-            outcome = late or self._send(queued)
             if outcome.state == "queued":
                 waiting.add(queued.lane)
         self._settle(outcome, None)
 
     def _settle(self, outcome: Outcome | None, begin: Queued | None) -> bool:
         """Whether `begin` may be called now. What came of a call is kept until there is room to write it down."""
-        while True:
+        while outcome is not None or begin is not None:
             try:
                 return self._outbox.settle(outcome, begin)
             except OutboxProblem as problem:
@@ -165,6 +165,7 @@ class Dispatcher:
                             state=outcome.state,
                         )
                     return False
+        return False
 
     def _too_late(self, queued: Queued) -> Outcome | None:
         now = now_ms()

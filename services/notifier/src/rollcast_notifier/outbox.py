@@ -126,22 +126,14 @@ class Outbox:
 
     # What the stream writes.
 
-    def record(
-        self,
-        notifications: Iterable[Notification],
-        places: Mapping[tuple[str, int], int] | None = None,
-        *,
-        refused: Iterable[tuple[Notification, str]] = (),
-    ) -> int:
+    def record(self, notifications: Iterable[Notification], places: Mapping[tuple[str, int], int] | None = None) -> int:
         """All in one transaction; what is known by its id already stays as it is. How many were new.
 
-        `places`: of each (topic, partition) the offset after the last record that was looked at. `refused` are not
-        sent, for the reason beside them.
+        `places`: of each (topic, partition) the offset after the last record that was looked at.
         """
         states: Counter[tuple[str, str]] = Counter()
         with self._writing() as db:
-            self._insert(db, ((n, None) for n in notifications), states)
-            self._insert(db, refused, states)
+            self._insert(db, notifications, states)
             db.executemany(
                 "INSERT OR REPLACE INTO places VALUES (?, ?, ?)",
                 [(topic, partition, offset) for (topic, partition), offset in (places or {}).items()],
@@ -150,20 +142,17 @@ class Outbox:
         return states.total()
 
     def _insert(
-        self,
-        db: sqlite3.Connection,
-        notifications: Iterable[tuple[Notification, str | None]],
-        states: Counter[tuple[str, str]],
+        self, db: sqlite3.Connection, notifications: Iterable[Notification], states: Counter[tuple[str, str]]
     ) -> None:
         now = self._clock()
         lanes: set[Receiver] = set()
         rows: dict[tuple[str, str], list[tuple[Any, ...]]] = defaultdict(list)
-        for n, refused in notifications:
-            to, state = n.receiver, "failed" if refused else "queued"
+        for n in notifications:
+            to, state = n.receiver, "queued" if n.dropped is None else "failed"
             lanes.add(to)
             rows[to.channel, state].append(
                 (
-                    *(n.id, to.channel, to.kind, to.name, to.channel, state, now, now, refused, reference_of(n.id)),
+                    *(n.id, to.channel, to.kind, to.name, to.channel, state, now, now, n.dropped, reference_of(n.id)),
                     *(n.prediction_id, n.request_id, n.key, n.model, n.version, n.prediction, n.subscription, n.text),
                     *(n.created, n.expires, ",".join(sorted(n.wants)), n.on_unknown.value),
                 )
@@ -339,7 +328,7 @@ class Outbox:
         with self._writing() as db:
             new = db.execute("INSERT OR IGNORE INTO inbound VALUES (?, ?, ?)", (channel, id_, self._clock())).rowcount
             if new:
-                self._insert(db, ((answer, None) for answer in answers), states)
+                self._insert(db, answers, states)
         self._tell(states)
         return bool(new)
 
@@ -368,7 +357,8 @@ class Outbox:
 
     def last_sent_to(self, receiver: Receiver) -> Notification | None:
         return self._one(
-            "l.channel = ? AND l.kind = ? AND l.name = ? AND n.state IN ('sent', 'delivered', 'read') AND n.prediction_id <> '' ORDER BY n.number DESC",
+            "l.channel = ? AND l.kind = ? AND l.name = ? AND n.state IN ('sent', 'delivered', 'read') "
+            "AND n.prediction_id <> '' ORDER BY n.number DESC",
             *(receiver.channel, receiver.kind, receiver.name),
         )
 
@@ -391,14 +381,13 @@ class Outbox:
         self, *, request_id: str | None = None, receiver: Receiver | None = None, limit: int = _STATES_SHOWN
     ) -> list[tuple[Notification, str, int]]:
         """The newest ones first, of a request or of a receiver: what they are, how they are, and since when."""
+        values: Sequence[str]
         if request_id is not None:
             where = "n.request_id = ? AND n.request_id <> ''"
             values = (request_id,)
         elif receiver is not None:
-            where, values = (
-                "l.channel = ? AND l.kind = ? AND l.name = ?",
-                (receiver.channel, receiver.kind, receiver.name),
-            )
+            where = "l.channel = ? AND l.kind = ? AND l.name = ?"
+            values = (receiver.channel, receiver.kind, receiver.name)
         else:
             raise ValueError("states of what? Give request_id or receiver")
         return [(n, state, changed) for _, n, state, changed, *_ in self._listed(where, values, limit)]
