@@ -85,6 +85,10 @@ class Dispatcher:
     def name(self) -> str:
         return self._name
 
+    @property
+    def started(self) -> bool:
+        return self._thread.ident is not None
+
     def start(self) -> None:
         self._thread.start()
 

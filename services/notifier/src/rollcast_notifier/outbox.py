@@ -145,11 +145,11 @@ class Outbox:
         self, db: sqlite3.Connection, notifications: Iterable[Notification], states: Counter[tuple[str, str]]
     ) -> None:
         now = self._clock()
-        lanes: set[Receiver] = set()
+        lanes: dict[Receiver, None] = {}
         rows: dict[tuple[str, str], list[tuple[Any, ...]]] = defaultdict(list)
         for n in notifications:
             to, state = n.receiver, "queued" if n.dropped is None else "failed"
-            lanes.add(to)
+            lanes[to] = None
             rows[to.channel, state].append(
                 (
                     *(n.id, to.channel, to.kind, to.name, to.channel, state, now, now, n.dropped, reference_of(n.id)),
@@ -187,7 +187,7 @@ class Outbox:
     def due(self, channel: str, limit: int) -> list[Queued]:
         """Of receivers whose time has come, those that waited longest first: the next ones of each, in order."""
         lanes = self._read(
-            "SELECT id FROM lanes WHERE channel = ? AND queued > 0 AND due <= ? ORDER BY due LIMIT ?",
+            "SELECT id FROM lanes WHERE channel = ? AND queued > 0 AND due <= ? ORDER BY due, id LIMIT ?",
             *(channel, self._clock(), limit),
         )
         found: list[Queued] = []
@@ -251,8 +251,9 @@ class Outbox:
                 "DELETE FROM early_receipts WHERE channel = ? AND external_id = ? RETURNING state, reason",
                 (channel, outcome.external_id),
             ).fetchall()
-            for state, reason in sorted(early, key=lambda row: _ORDER[row[0]]):
-                self._advance(db, queued.number, channel, outcome.state, state, reason, states)
+            state: str = outcome.state
+            for later, reason in sorted(early, key=lambda row: _ORDER[row[0]]):
+                state = self._advance(db, queued.number, channel, state, later, reason, states)
 
     def expire(self, limit: int = 1000) -> int:
         """Let go of what came too late, also on channels that send nothing now. How many."""
@@ -309,15 +310,16 @@ class Outbox:
         new: str,
         reason: str | None,
         states: Counter[tuple[str, str]],
-    ) -> None:
-        """Never back: a receipt may come twice, and late."""
+    ) -> str:
+        """The state that it is in then. Never back: a receipt may come twice, and late."""
         if old not in ("sent", "delivered", "read") or _ORDER[new] <= _ORDER[old]:
-            return
+            return old
         db.execute(
             "UPDATE notifications SET state = ?, changed = ?, reason = ? WHERE number = ? AND state = ?",
             (new, self._clock(), reason, number, old),
         )
         states[channel, new] += 1
+        return new
 
     def inbound_seen(self, channel: str, id_: str) -> bool:
         return bool(self._read("SELECT 1 FROM inbound WHERE channel = ? AND id = ?", channel, id_))
@@ -485,8 +487,8 @@ class Outbox:
                 ).rowcount
         if gone:
             with self._lock:
-                # Outside of a transaction, and read to its end, or it frees one page.
-                self._db.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+                # Not execute(): it would do the first step of it, and free one page.
+                self._db.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES});")
         return gone
 
     def _recover(self) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The notifier put together: the stream, the outbox, a dispatcher a channel, receipts, and what it shows the outside."""
+"""The notifier put together: stream, outbox, a dispatcher a channel, receipts, and what it shows the outside."""
 
 import threading
 import time
