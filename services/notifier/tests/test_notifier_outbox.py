@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from tests.env.notifications import ANN, Clock, made
+from tests.env.outboxes import ANN, Clock, made
 
 from rollcast_common.errors import ConfigError
 from rollcast_notifier import outbox_file

@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from rollcast_common.errors import ConfigError
 
@@ -62,6 +63,10 @@ _T = TypeVar("_T")
 # pydantic's names for "no mapping", whose own words speak of dictionaries and classes.
 _WANTS_MAPPING = ("model_type", "model_attributes_type", "dict_type")
 
+# As which pydantic names the key of a mapping, as against its value.
+_KEY = "[key]"
+_QUOTE = "'"
+
 _SECRET_WORDS = ("password", "secret", "token", "key.pem", "credential", "jaas")
 
 
@@ -100,7 +105,7 @@ class YamlDocument:
 
     value: Any
 
-    lines: Mapping[tuple[int | str, ...], int] = field(default_factory=dict)
+    lines: Mapping[tuple[int | str, ...], int] = field(default_factory=dict, compare=False, repr=False)
     """Where each key and each item of a list stands, by its path: `("rules", 0, "name")`."""
 
     def line_of(self, *path: int | str) -> int:
@@ -188,52 +193,48 @@ def parse_settings(model: type[SettingsT], values: Mapping[str, Any], *, source:
 
 
 def complaints(
-    error: ValidationError, values: Mapping[str, Any], source: Callable[[tuple[int | str, ...]], str]
-) -> list[str]:
-    """What is wrong, a line each, in plain words; `source` says where the setting at a path stands."""
-    return _complaints(error, values, source)
-
-
-def _complaints(
     error: ValidationError, values: Mapping[str, Any], source_of: Callable[[tuple[int | str, ...]], str]
 ) -> list[str]:
+    """What is wrong, a line each, in plain words; `source_of` says where the setting at a path stands."""
     lines = []
     unions: set[str] = set()
     for problem in error.errors(include_url=False, include_context=True):
-        kind = problem["type"]
         loc = _without_tags(values, problem["loc"])
-        source = source_of(loc)
         place, was = _value_at(values, loc)
-        if len(place) < len(loc) and kind != "missing" and loc[-1] != "[key]":  # the rest names the member of a union
-            name = ".".join(map(str, place))
-            if name not in unions:
-                unions.add(name)
-                shown = "" if _is_secret(name) else f" was {_shown(was)},"
-                lines.append(f"{source}: {name}{shown} should be a text, a number, true or false")
+        is_union = len(place) < len(loc) and problem["type"] != "missing" and loc[-1] != _KEY
+        if not is_union:
+            lines.append(f"{source_of(loc)}: {_complaint(problem, loc, was)}")
             continue
-        name = ".".join(str(part) for part in loc) or "(the whole)"
-        if kind == "union_tag_invalid":
-            context = problem["ctx"]
-            tag, known = context["discriminator"].strip("'"), context["expected_tags"].replace("'", "")
-            lines.append(f"{source}: {name}.{tag} was {context['tag']!r}, may be {known}")
-        elif kind == "union_tag_not_found":
-            lines.append(f"{source}: {name}.{problem['ctx']['discriminator'].strip(chr(39))} is missing")
-        elif kind == "too_short":
-            lines.append(f"{source}: {name} has fewer than {problem['ctx']['min_length']}")
-        elif loc[-1:] == ("[key]",):
-            wanted = problem["msg"].removeprefix("String ")
-            lines.append(f"{source}: {'.'.join(map(str, loc[:-2]))}: the name {loc[-2]!r} {wanted}")
-        elif kind == "missing":
-            lines.append(f"{source}: {name} is missing")
-        elif kind == "extra_forbidden":
-            lines.append(f"{source}: {name} is not a setting here; check the spelling")
-        elif kind == "value_error":
-            lines.append(f"{source}: {name}: {problem['ctx']['error']}")
-        else:
+        name = ".".join(map(str, place))  # the rest of the path names the member of a union
+        if name not in unions:
+            unions.add(name)
             shown = "" if _is_secret(name) else f" was {_shown(was)},"
-            wanted = "should be a mapping" if kind in _WANTS_MAPPING else problem["msg"].removeprefix("Input ")
-            lines.append(f"{source}: {name}{shown} {wanted}")
+            lines.append(f"{source_of(loc)}: {name}{shown} should be a text, a number, true or false")
     return lines
+
+
+def _complaint(problem: ErrorDetails, loc: tuple[int | str, ...], was: Any) -> str:
+    kind, context = problem["type"], problem.get("ctx", {})
+    name = ".".join(map(str, loc)) or "(the whole)"
+    if loc[-1:] == (_KEY,):
+        name, key = ".".join(map(str, loc[:-2])), loc[-2]
+        return f"{name}: the name {key!r} {problem['msg'].removeprefix('String ')}"
+    plain = {
+        "missing": "is missing",
+        "extra_forbidden": "is not a setting here; check the spelling",
+        "too_short": f"has fewer than {context.get('min_length')}",
+    }
+    if kind in plain:
+        return f"{name} {plain[kind]}"
+    if kind == "value_error":
+        return f"{name}: {context['error']}"
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        tag = f"{name}.{context['discriminator'].strip(_QUOTE)}"
+        known = context.get("expected_tags", "").replace(_QUOTE, "")
+        return f"{tag} was {context['tag']!r}, may be {known}" if known else f"{tag} is missing"
+    shown = "" if _is_secret(name) else f" was {_shown(was)},"
+    wanted = "should be a mapping" if kind in _WANTS_MAPPING else problem["msg"].removeprefix("Input ")
+    return f"{name}{shown} {wanted}"
 
 
 def _without_tags(values: Any, loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
