@@ -17,11 +17,16 @@ from rollcast_common.kafka import ErrorWatch, KafkaParams, check_topics, make_ad
 from rollcast_notifier.channels.channel import Channel
 from rollcast_notifier.channels.factory import make_channels
 from rollcast_notifier.delivery import Dispatcher, Patience
+from rollcast_notifier.inbound.answering import FeedbackWriter
+from rollcast_notifier.inbound.asking import Asker
+from rollcast_notifier.inbound.cards import Cards
+from rollcast_notifier.inbound.conversation import Conversation
 from rollcast_notifier.metrics import NotifierMetrics
 from rollcast_notifier.notification import Inbound, Notification, notification_id
 from rollcast_notifier.outbox import Outbox, OutboxProblem, now_ms
 from rollcast_notifier.receipts import ReceiptPublisher
 from rollcast_notifier.rules.document import CONVERSATION
+from rollcast_notifier.rules.rate_limits import Buckets
 from rollcast_notifier.rules.reloading import LiveRules
 from rollcast_notifier.settings import NotifierSettings
 from rollcast_notifier.stream import Stream
@@ -32,7 +37,7 @@ _log = structlog.get_logger()
 
 _TOPICS = (
     *("app_messages", "notifications", "notifications_failed"),
-    *("requests", "feedback", "assignments", "dead_letters", "predictor_status"),
+    *("requests", "feedback", "assignments"),
 )
 _STALLED_AFTER_SECONDS = 60.0
 _LOOK_EVERY_SECONDS = 0.5
@@ -142,9 +147,20 @@ def run_notifier(
         stack.callback(outbox.close)
         _check_kafka(kafka, settings, group)
         channels = make_channels(rules.current.document.channels, console=_no_console, folder=settings.outbox.parent)
-        notifier = _Notifier(settings, kafka, outbox, metrics, state, rules, channels, group)
+        cards = Cards(kafka, s3, installation=settings.installation, namespace=settings.namespace)
+        conversation = Conversation(
+            rules,
+            cards,
+            Asker(kafka),
+            FeedbackWriter(kafka),
+            outbox,
+            Buckets(),
+            lambda channel, kind: metrics.inbound.labels(channel, kind).inc(),
+        )
+        notifier = _Notifier(settings, kafka, outbox, metrics, state, rules, channels, conversation, group)
         stack.enter_context(rules)
-        notifier.run(stopping)
+        stack.enter_context(cards)
+        notifier.run(stopping, checks=[cards.check])
         _log.info("notifier ended")
 
 
@@ -171,6 +187,7 @@ class _Notifier:
         state: _State,
         rules: LiveRules,
         channels: Sequence[Channel],
+        conversation: Answers,
         group: str,
     ) -> None:
         self._settings = settings
@@ -196,14 +213,17 @@ class _Notifier:
             on_recorded=self._wake,
             stopping=self._ending,
         )
-        self._post = Post(outbox, _Silent(), self._wake)
+        self._post = Post(outbox, conversation, self._wake)
+        self._checks: Sequence[Callable[[], None]] = ()
         self._failure: BaseException | None = None
         self._purge_at = 0.0
         self._rules_failures = 0
         state.channels, state.dispatchers = self._channels, self._dispatchers
         state.receipts = self._receipts
 
-    def run(self, stopping: threading.Event) -> None:
+    def run(self, stopping: threading.Event, *, checks: Sequence[Callable[[], None]]) -> None:
+        """`checks` raise what ended parts that are not ours."""
+        self._checks = checks
         self._count_unknown()
         housekeeper = threading.Thread(target=self._keep_house, args=(stopping,), name="housekeeper", daemon=True)
         try:
@@ -292,13 +312,10 @@ class _Notifier:
 
     def _check(self) -> None:
         """Raises what ended a thread: a notifier without one of its parts is none."""
+        for check in self._checks:
+            check()
         for failure in (self._failure, self._receipts.failure, *(d.failure for d in self._dispatchers.values())):
             if isinstance(failure, RollcastError):
                 raise failure
             if failure is not None:
                 raise RollcastError(f"a part of the notifier failed: {failure!r}; this is a bug") from failure
-
-
-class _Silent:
-    def handle(self, inbound: Inbound) -> str:
-        return ""
