@@ -1,3 +1,4 @@
+# ruff: noqa: N802, ARG002, FBT001, SLF001  # the SDK's own names and signatures; one module that knows itself
 """Stands in for mesibo's SDK 2.x: its names, its statuses, its habits, on the embedded mesibo instead of mesibo's own.
 
 Where this file's folder comes first on PYTHONPATH, `import mesibo` is this; ROLLCAST_EMBEDDED_MESIBO says where the
@@ -67,23 +68,23 @@ class MesiboMessage:
         self._status = MESIBO_MSGSTATUS_OUTBOX
         self._stored = False
         self._expiry: int | None = None
-        self.mid = random.getrandbits(31)  # noqa: S311  # a name, not a secret
+        self.mid = random.getrandbits(31)  # a name, not a secret
         self.uid = 0
         self.peer = peer
         self.groupid = groupid
         self.message: str | None = None
 
-    def enableDeliveryReceipt(self, enable: bool) -> None:  # noqa: FBT001  # the SDK's own interface
+    def enableDeliveryReceipt(self, enable: bool) -> None:
         """Receipts always come here."""
 
-    def enableReadReceipt(self, enable: bool) -> None:  # noqa: FBT001  # the SDK's own interface
+    def enableReadReceipt(self, enable: bool) -> None:
         """Receipts always come here."""
 
     def setExpiry(self, seconds: int) -> None:
         self._expiry = seconds
 
     def send(self) -> int:
-        return self._api._send(self)  # noqa: SLF001  # of one module
+        return self._api._send(self)
 
     def isIncoming(self) -> bool:
         return self._status == MESIBO_MSGSTATUS_RECEIVEDNEW
@@ -193,18 +194,19 @@ class Mesibo:
 
     def _hear(self, answer: dict[str, Any]) -> None:
         for event in answer["events"]:
+            self._state["heard"] += 1
             if event["kind"] == "message":
                 self._posted("got", mid=event["mid"])
-                self._tell("Mesibo_onMessage", self._received(event, stored=False))
                 self._state["stored"].append(event)
+                self._save()
+                self._tell("Mesibo_onMessage", self._received(event, stored=False))
             elif event["kind"] == "status":
+                self._save()
                 message = MesiboMessage(self, event["peer"], 0)
                 with self._lock:  # until a send has noted which is which
                     message.mid = self._state["sent"].get(str(event["mid"]), event["mid"])
                 message._status = event["status"]
                 self._tell("Mesibo_onMessageStatus", message)
-            self._state["heard"] += 1
-            self._save()
 
     def _received(self, event: dict[str, Any], *, stored: bool) -> MesiboMessage:
         message = MesiboMessage(self, event["sender"], event["gid"])

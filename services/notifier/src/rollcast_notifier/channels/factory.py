@@ -45,7 +45,8 @@ def _made(name: str, wanted: document.ChannelSettings, console: Callable[[str], 
         case document.LogChannel():
             return LogChannel(name, redact=wanted.redact)
         case document.WebhookChannel():
-            secret = wanted.secret_file and SecretFile(wanted.secret_file, channel=name, setting="secret_file")
+            file = wanted.secret_file
+            secret = None if file is None else SecretFile(file, channel=name, setting="secret_file")
             return WebhookChannel(name, wanted.url, secret, answer_seconds=wanted.timeout_seconds)
         case document.MesiboBackendChannel():
             api = MesiboApi(

@@ -1,3 +1,4 @@
+# ruff: noqa: N802, FBT003  # the SDK's own names and signatures
 """The process in which mesibo's SDK runs: `mesibo_sdk.py` starts it and talks to it in JSON lines.
 
 The SDK is native code that prints, ends its process on an unsupported platform, and was seen to die of a segmentation
@@ -117,9 +118,9 @@ def _send(api: Any, wire: _Wire, order: dict[str, Any]) -> None:
     message = api.newGroupMessage(order["group"]) if "group" in order else api.newMessage(order["to"])
     message.message = order["text"]
     if "delivered" in order["receipts"]:
-        message.enableDeliveryReceipt(True)  # noqa: FBT003  # the SDK's own interface
+        message.enableDeliveryReceipt(True)
     if "read" in order["receipts"]:
-        message.enableReadReceipt(True)  # noqa: FBT003  # the SDK's own interface
+        message.enableReadReceipt(True)
     if order["expiry"] is not None:
         message.setExpiry(order["expiry"])
     result = message.send()

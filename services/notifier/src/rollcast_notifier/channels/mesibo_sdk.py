@@ -69,6 +69,7 @@ class MesiboSdkChannel:
         self._folder = folder
         self._patience_seconds = patience_seconds
         self._problem: str | None = "not started"
+        self._silent = True
         self._events: ChannelEvents | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
@@ -160,6 +161,7 @@ class MesiboSdkChannel:
         words.start()
         patience = _Patience(self._patience_seconds, self._lose_patience)
         was_online = False
+        self._silent = True
         with self._lock:
             self._child = child
         try:
@@ -171,6 +173,7 @@ class MesiboSdkChannel:
             for line in child.stdout:
                 said = json.loads(line)
                 if "status" in said:
+                    self._silent = False
                     self._problem = connection_problem(said["status"])
                     was_online |= said["status"] == ONLINE
                     patience.reset(running=self._problem is not None)
@@ -216,7 +219,7 @@ class MesiboSdkChannel:
         """A fault of whoever listens must not end the reading of what comes after it."""
         try:
             tell(*what)
-        except Exception:
+        except Exception:  # noqa: BLE001  # whatever the service's own code raises
             _log.exception("an event was not taken", channel=self.name)
 
     def _repeat(self, words: IO[bytes], token: str) -> None:
@@ -228,7 +231,7 @@ class MesiboSdkChannel:
                     _log.debug("mesibo SDK prints", channel=self.name, text=text)
 
     def _lose_patience(self) -> None:
-        if self._problem == "connecting":
+        if self._silent:
             self._problem = SILENT
         self._end_child()
 

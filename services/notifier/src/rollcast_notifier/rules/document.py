@@ -66,6 +66,8 @@ class LogChannel(Settings):
     """A line in the notifier's log: for trying rules out."""
 
     type: Literal["log"]
+    redact: bool = False
+    """Leave text and receiver out of the line."""
 
 
 class WebhookChannel(Settings):
