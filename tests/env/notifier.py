@@ -1,7 +1,9 @@
 """The real `rollcast-notifier` as a process, and what a test needs around it: predictions, and who is told of them."""
 
 import json
+import os
 import re
+import subprocess
 import sys
 import threading
 import time
@@ -20,7 +22,16 @@ from rollcast_cli.local.processes import Child, start, wait_until
 from rollcast_common.contracts import Prediction, Receipt
 from rollcast_common.contracts.prediction import encode_prediction
 from rollcast_common.contracts.receipt import decode_receipt
-from rollcast_common.kafka import ErrorWatch, KafkaParams, TopicNames, make_consumer, make_producer, read_to_end
+from rollcast_common.kafka import (
+    ErrorWatch,
+    KafkaParams,
+    TopicNames,
+    make_admin,
+    make_consumer,
+    make_producer,
+    read_to_end,
+)
+from rollcast_notifier.outbox import Outbox
 
 __all__ = ["Answer", "Arrival", "Notifier", "NotifierWorld", "Predictions", "Receiver", "prediction"]
 
@@ -174,8 +185,6 @@ class Receiver:
 class Notifier(Slot):
     """One process. Ask it as Kubernetes and Prometheus would."""
 
-    metric_prefix = "rollcast_notifier_"
-
     def metric(self, name: str) -> dict[str, float]:
         text = (self._get("/metrics") or b"").decode()
         pattern = rf"^rollcast_notifier_{name}(?:{{(.*)}})? (\S+)$"
@@ -247,6 +256,33 @@ class NotifierWorld:
         notifier = self.start(*arguments, **options)
         notifier.wait_ready()
         return notifier
+
+    def command(self, *arguments: str) -> str:
+        """What another command says that is run beside it."""
+        done = subprocess.run(
+            [sys.executable, "-m", "rollcast_notifier", *arguments],
+            env={**os.environ, **self.environment(), "COLUMNS": "200"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=True,
+            timeout=_SECONDS,
+        )
+        return done.stdout.decode()
+
+    def open_in_outbox(self) -> int:
+        """How many are still to be sent."""
+        outbox = Outbox(self.outbox, sending=False)
+        try:
+            return sum(outbox.open_counts().values())
+        finally:
+            outbox.close()
+
+    def wait_gone(self, topic: str) -> None:
+        """Until the broker knows no topic of this name."""
+        admin = make_admin(self.kafka, ErrorWatch(self.kafka.broker.servers), client_id="test-admin")
+        wait_until(
+            lambda: topic not in admin.list_topics(timeout=10).topics, what="it is gone", timeout_seconds=_SECONDS
+        )
 
     def receipts(self, topic: str = "notifications") -> list[Receipt]:
         """All that were published."""

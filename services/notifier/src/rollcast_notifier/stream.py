@@ -260,7 +260,7 @@ class Stream:
             return TopicPartition(self._topic, number, low)
         if committed > recorded:
             _log.warning(
-                "the group has committed more than the outbox knows, and is read again from there: an older outbox?",
+                "the group has committed more than the outbox knows, which is read again: an older outbox?",
                 partition=number,
                 recorded=recorded,
                 committed=committed,
