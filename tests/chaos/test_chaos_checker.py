@@ -13,6 +13,7 @@ from tests.chaos.checker import Limits, Verdict, judge
 from tests.chaos.history import (
     Accepted,
     Announced,
+    Arrived,
     Assigned,
     Committed,
     DeadLettered,
@@ -21,6 +22,7 @@ from tests.chaos.history import (
     OpenTransaction,
     Result,
     Sample,
+    Subscribed,
     Writer,
     read_history,
 )
@@ -51,6 +53,10 @@ def letter(number: int, **other: Any) -> DeadLettered:
     return DeadLettered(id=f"r{number}", key="k", partition=0, source_partition=0, reason="not-json", **fields)
 
 
+def told(number: int, *, to: str = "ann", answered: bool = True, time: float = 20.0) -> Arrived:
+    return Arrived(id=f"r{number}", receiver=to, answered=answered, time=time + number)
+
+
 # Requests 1 to 4, of which 3 is none that could be predicted; the model changes after 2.
 CLEAN: list[Event] = [
     Announced(version="v1", sha256=ONE, time=0.0),
@@ -61,6 +67,9 @@ CLEAN: list[Event] = [
     *(Sample(ready=["a", "b"], time=2.1), Sample(ready=["b"], time=9.0)),
     *(Assigned(owners={0: "a"}, time=1.0), Assigned(owners={}, time=2.0), Assigned(owners={0: "b"}, time=6.9)),
     Fault(kind="kill streamer", target="a", time=11.0, until=12.0),
+    # Ann is told of 2 twice: nobody heard her the first time.
+    *(Subscribed(receiver="ann", keys=("k", "l")), Subscribed(receiver="ben", keys=("l",))),
+    *(told(1), told(2, answered=False), told(2, time=20.5), told(4)),
     Committed(partition=0, committed=5, end=5, caught_up_at=20.0),
 ]
 
@@ -85,6 +94,7 @@ def test_a_clean_history_breaks_nothing() -> None:
     assert (verdict.requests, verdict.predictions, verdict.dead_letters) == (4, 3, 1)
     assert (verdict.lost, verdict.doubled, verdict.out_of_order, verdict.wrong) == (0, 0, 0, 0)
     assert verdict.longest_gap_seconds == 1.0
+    assert (verdict.told, verdict.untold, verdict.told_twice) == (3, 0, 1)
 
 
 BOOKS = CLEAN[-1]
@@ -152,6 +162,19 @@ BROKEN: dict[str, tuple[list[Event], set[int], str]] = {
         {5},
         "partition 0 had no owner for 5.1 s",
     ),
+    "never told": (without(told(4)), {6}, "ann was never told of r4"),
+    "told who was not to be": ([*CLEAN, told(1, to="ben")], {6}, "ben was told of r1, and was not to be"),
+    "told of what was never predicted": ([*CLEAN, told(9)], {6}, "ann was told of r9, and was not to be"),
+    "told again without a reason": (
+        [*CLEAN, told(4, time=21.0)],
+        {6},
+        "1 were told again whose answer had come, and whoever tells died 0 times",
+    ),
+    "told in another order": (
+        replaced(told(1), told(1, time=22.0)),
+        {6},
+        "ann, key k: was told of r2 before r1, predicted before it",
+    ),
     "never caught up": (
         replaced(BOOKS, Committed(partition=0, committed=5, end=5, caught_up_at=None)),
         {8},
@@ -173,6 +196,14 @@ def test_a_broken_promise_is_found(name: str) -> None:
     shown = [violation for violation in verdict.violations if what in violation.what]
     assert shown, [violation.what for violation in verdict.violations]
     assert all(event in events for event in shown[0].history)
+
+
+def test_a_death_of_whoever_tells_excuses_one_that_is_told_again() -> None:
+    death = Fault(kind="kill-notifier-after-send", target="the notifier", time=24.5, until=24.6)
+    again = told(4, time=21.0)
+    books = Committed(partition=0, committed=5, end=5, caught_up_at=25.0)
+    assert judge([*replaced(BOOKS, books), death, again], LIMITS).violations == []
+    assert found(judge([*replaced(BOOKS, books), death, again, told(1, time=30.0)], LIMITS)) == {6}
 
 
 def test_the_order_of_lines_in_the_files_does_not_matter() -> None:

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
@@ -111,6 +112,8 @@ class Arrival:
     prediction_id: str
     text: str
     receiver: str
+    answered: bool
+    """Whether it was said so, in a way that whoever posted it could hear."""
     time: float
 
 
@@ -142,31 +145,26 @@ class Receiver:
         with self._lock:
             answer = self.answer(self.tries)
             self.tries += 1
-        if answer.seconds:
-            time.sleep(answer.seconds)
+        now = time.monotonic()
+        time.sleep(answer.seconds)  # the fault itself
+        answered = not answer.cut and self._answer(handler, answer)
+        handler.close_connection = True
         if answer.taken:
+            arrival = _arrival(
+                handler, body, answered=answered and answer.status < HTTPStatus.MULTIPLE_CHOICES, now=now
+            )
             with self._lock:
-                self.arrivals.append(self._arrival(handler, body))
-        if answer.cut:
-            handler.close_connection = True
-            return
+                self.arrivals.append(arrival)
+
+    def _answer(self, handler: BaseHTTPRequestHandler, answer: Answer) -> bool:
         try:
             handler.send_response(answer.status)
             for name, value in {"Content-Length": "0", **answer.headers}.items():
                 handler.send_header(name, value)
             handler.end_headers()
         except ConnectionError:  # whoever posted was killed meanwhile
-            handler.close_connection = True
-
-    def _arrival(self, handler: BaseHTTPRequestHandler, body: bytes) -> Arrival:
-        posted = json.loads(body)["data"]
-        return Arrival(
-            id=handler.headers["webhook-id"],
-            prediction_id=posted["prediction_id"],
-            text=posted["text"],
-            receiver=posted["receiver"],
-            time=time.monotonic(),
-        )
+            return False
+        return True
 
     def times(self) -> Counter[str]:
         """How often what was said about each request arrived."""
@@ -180,6 +178,18 @@ class Receiver:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def _arrival(handler: BaseHTTPRequestHandler, body: bytes, *, answered: bool, now: float) -> Arrival:
+    posted = json.loads(body)["data"]
+    return Arrival(
+        id=handler.headers["webhook-id"],
+        prediction_id=posted["prediction_id"],
+        text=posted["text"],
+        receiver=posted["receiver"],
+        answered=answered,
+        time=now,
+    )
 
 
 class Notifier(Slot):
