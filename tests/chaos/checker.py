@@ -279,9 +279,7 @@ def _told_in_order(history: _History, verdict: Verdict, results: dict[str, Resul
         for earlier, later in pairwise(firsts.values()):
             before, after = results[earlier.id], results[later.id]
             if (before.partition, before.offset) > (after.partition, after.offset):
-                what = (
-                    f"{receiver}, key {key}: was told of {earlier.id} before {later.id}, which was predicted before it"
-                )
+                what = f"{receiver}, key {key}: was told of {earlier.id} before {later.id}, predicted before it"
                 _note(verdict, 6, what, [after, before, earlier, later])
 
 
