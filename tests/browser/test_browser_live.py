@@ -1,6 +1,5 @@
 """The live view in a real browser, fed by a real Kafka."""
 
-import pytest
 from playwright.sync_api import Page, expect
 from tests.env.browser import keep_picture
 from tests.env.console import Kafkaesque, RunningConsole

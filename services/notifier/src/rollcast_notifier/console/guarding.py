@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["MOST_BODY_BYTES", "Guard", "is_https"]
@@ -39,16 +39,8 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        if self._hosts and _name_of(headers.get("host", "")) not in self._hosts:
-            # A page of another site may have had its name point here.
-            await PlainTextResponse("this console is not called that; see ROLLCAST_CONSOLE_HOSTS\n", 400)(
-                scope, receive, send
-            )
-            return
-        declared = headers.get("content-length", "0")
-        if not declared.isdecimal() or int(declared) > MOST_BODY_BYTES:
-            await _too_large(scope, receive, send)
+        if refusal := self._refusal(Headers(scope=scope)):
+            await refusal(scope, receive, _strict(send))
             return
         taken, has_answered = 0, False
 
@@ -60,26 +52,43 @@ class Guard:
                 raise _TooLarge
             return message
 
-        async def guarded(message: Message) -> None:
+        strict = _strict(send)
+
+        async def noted(message: Message) -> None:
             nonlocal has_answered
-            if message["type"] == "http.response.start":
-                has_answered = True
-                own = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    own[name] = value
-                own.setdefault("Cache-Control", "no-store")
-            await send(message)
+            has_answered = True
+            await strict(message)
 
         try:
-            await self._app(scope, limited, guarded)
+            await self._app(scope, limited, noted)
         except _TooLarge:
             if not has_answered:
-                await _too_large(scope, receive, send)
+                await _too_large()(scope, receive, strict)
+
+    def _refusal(self, headers: Headers) -> Response | None:
+        if self._hosts and _name_of(headers.get("host", "")) not in self._hosts:
+            # A page of another site may have had its name point here.
+            return PlainTextResponse("This console is not called that; ROLLCAST_CONSOLE_HOSTS names it.\n", 400)
+        declared = headers.get("content-length", "0")
+        if not declared.isdecimal() or int(declared) > MOST_BODY_BYTES:
+            return _too_large()
+        return None
 
 
-async def _too_large(scope: Scope, receive: Receive, send: Send) -> None:
-    response = PlainTextResponse(f"a request may have {MOST_BODY_BYTES} bytes\n", 413, {"Connection": "close"})
-    await response(scope, receive, send)
+def _strict(send: Send) -> Send:
+    async def guarded(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            own = MutableHeaders(scope=message)
+            for name, value in _HEADERS.items():
+                own[name] = value
+            own.setdefault("Cache-Control", "no-store")
+        await send(message)
+
+    return guarded
+
+
+def _too_large() -> Response:
+    return PlainTextResponse(f"A request may have {MOST_BODY_BYTES} bytes.\n", 413, {"Connection": "close"})
 
 
 def _name_of(host: str) -> str:

@@ -58,6 +58,6 @@ export function featuresLine(json) {
   if (value === null) return "";
   if (typeof value !== "object") return String(value);
   return Object.entries(value)
-    .map(([name, item]) => `${name} ${typeof item === "number" ? number(item) : typeof item === "string" ? item : JSON.stringify(item)}`)
+    .map(([name, item]) => `${name} ${typeof item === "string" ? item : JSON.stringify(item)}`)
     .join(" · ");
 }

@@ -117,7 +117,7 @@ export class LiveView {
       setText($("latency-note"), `95 % in ${p95}, 99 % in ${p99}`);
     } else {
       figure($("latency"), "–");
-      setText($("latency-note"), "nothing in the last ten seconds");
+      setText($("latency-note"), "quiet just now");
     }
     figure($("share"), rate ? percent(candidate / rate) : "–");
     const running = wanted.filter((s) => s.track === "candidate" && s.rate > 0).map((s) => s.version);
