@@ -15,13 +15,14 @@ from rollcast_common.contracts import GroundTruth, Prediction, ReceiptState, Tra
 from rollcast_common.contracts.dead_letter import DeadLetter, dead_letter_headers
 from rollcast_common.contracts.ground_truth import encode_ground_truth
 from rollcast_common.contracts.prediction import encode_prediction
+from rollcast_common.errors import KafkaUnavailable
 from rollcast_common.identity import ModelIdentity
 from rollcast_common.kafka import ErrorWatch, KafkaParams, TopicNames, make_producer
 from rollcast_notifier.console.app import make_console
 from rollcast_notifier.console.channel import ConsoleChannel
 from rollcast_notifier.console.live import Live
 from rollcast_notifier.console.mailbox import Mailbox
-from rollcast_notifier.console.ports import Asker, Cards
+from rollcast_notifier.console.ports import Asker, Cards, ModelInfo
 from rollcast_notifier.console.server import ConsoleServer
 from rollcast_notifier.console.talking import Talk
 from rollcast_notifier.console.users import Users, new_token
@@ -44,6 +45,20 @@ class Heard:
 
     def message(self, inbound: Inbound) -> None:
         self.messages.append(inbound)
+
+
+class NoCards:
+    """Nothing is served."""
+
+    def models(self) -> list[ModelInfo]:
+        return []
+
+
+class NoAsker:
+    """Nothing can be asked."""
+
+    def ask(self, *_: Any, **__: Any) -> str:
+        raise KafkaUnavailable("Kafka at nowhere: writing requests: there is none in this test")
 
 
 class Kafkaesque:
@@ -167,8 +182,8 @@ def console_of(
     if channel is None:
         channel = ConsoleChannel("console", mailbox, knows=lambda name: users.credential(name) is not None)
         channel.start(heard or Heard())
-    live = Live(params, installation=INSTALLATION, namespace="default")
-    talk = Talk(mailbox, channel, cards=cards, asker=asker)
+    live = Live(params, installation=INSTALLATION, namespace="default", group=f"{params.topics.prefix}test")
+    talk = Talk(mailbox, lambda: channel, cards=cards or NoCards(), asker=asker or NoAsker())
     running: list[RunningConsole] = []
 
     def count(pages: int) -> None:

@@ -1,12 +1,12 @@
 """A form made of a model card, and what a person filled in turned into a request. Pure."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from rollcast_common.models.card import Feature, ModelCard
+from rollcast_notifier.inbound.numbers import NotANumber, read_number
 
 __all__ = ["WrongFields", "features_of", "form_of", "summary_of"]
 
@@ -61,7 +61,7 @@ def _field(feature: Feature) -> dict[str, Any]:
 
 
 def features_of(card: ModelCard, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The request's features; a field that was left empty is not in it. Raises WrongFields.
+    """The request's features; a field that was left empty, or that says so, is not in it. Raises WrongFields.
 
     Outside of minimum and maximum is no mistake: the model was not trained there, but people may ask.
     """
@@ -73,32 +73,21 @@ def features_of(card: ModelCard, given: Mapping[str, Any]) -> dict[str, Any]:
             problems[str(name)[:80]] = "the model has no such field"
     for feature in card.input.features:
         text = str(given.get(feature.name, "")).strip()
-        if not text:
+        if not text or text in card.input.missing_values:
             if feature.required:
                 problems[feature.name] = "is needed"
         elif len(text) > _MOST_TEXT:
             problems[feature.name] = f"may have {_MOST_TEXT} characters"
         elif feature.type == "number":
-            number = _number(text)
-            if number is None:
-                problems[feature.name] = f"was {text[:40]!r}, may be a number such as 12.5"
-            else:
-                features[feature.name] = number
+            try:
+                features[feature.name] = read_number(text).value
+            except NotANumber as problem:
+                problems[feature.name] = f"should be a number: {problem}"
         else:
             features[feature.name] = text
     if problems:
         raise WrongFields(problems)
     return features
-
-
-def _number(text: str) -> float | int | None:
-    try:
-        number = float(text.replace(",", ".")) if text.count(",") == 1 and "." not in text else float(text)
-    except ValueError:
-        return None
-    if not math.isfinite(number):
-        return None
-    return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
 def summary_of(model: str, features: Mapping[str, Any]) -> str:

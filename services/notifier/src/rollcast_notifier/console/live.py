@@ -23,16 +23,15 @@ _CLIENT_ID = "rollcast-notifier-console"
 class Live:
     """The boards, and two readers that fill them: a flood of predictions delays no news of the models."""
 
-    def __init__(self, kafka: KafkaParams, *, installation: str, namespace: str) -> None:
+    def __init__(self, kafka: KafkaParams, *, installation: str, namespace: str, group: str) -> None:
         """Raises ConfigError when librdkafka does not accept a property."""
         self._owner = f"{installation}/{namespace}/"
         self.predictions = PredictionLog()
         self.models = ModelsBoard()
         self.accuracy = AccuracyBoard()
         self.letters = LetterBoard()
-        group = f"rollcast.{installation}.notifier.console"
         self._readers = [
-            TopicReader(kafka, sources, client_id=_CLIENT_ID, group_id=group)
+            TopicReader(kafka, sources, client_id=_CLIENT_ID, group_id=f"{group}.console")
             for sources in (
                 [Source("app_messages", self._take_predictions, last=300)],
                 [

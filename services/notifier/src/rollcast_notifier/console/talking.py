@@ -17,6 +17,7 @@ from rollcast_notifier.console.channel import ConsoleChannel
 from rollcast_notifier.console.mailbox import Mailbox
 from rollcast_notifier.console.ports import Asker, Cards
 from rollcast_notifier.console.sessions import Attempts
+from rollcast_notifier.notification import Receiver
 
 __all__ = ["NotTaken", "Talk"]
 
@@ -64,49 +65,69 @@ class Talk:
     """Every method may wait for files, S3 and Kafka, and raises NotTaken."""
 
     def __init__(
-        self, mailbox: Mailbox, channel: ConsoleChannel, *, cards: Cards | None = None, asker: Asker | None = None
+        self,
+        mailbox: Mailbox,
+        channel: Callable[[], ConsoleChannel | None],
+        *,
+        cards: Cards,
+        asker: Asker,
+        allows: Callable[[Receiver], bool] = lambda _: True,
     ) -> None:
+        """`channel` is None where notifications.yaml has none of type console; `allows` says who may write."""
         self._mailbox = mailbox
         self._channel = channel
         self._cards = cards
         self._asker = asker
+        self._allows = allows
         self._said = Attempts(each=_A_MINUTE, together=20 * _A_MINUTE, within_seconds=60)
 
     @property
     def can_ask(self) -> bool:
-        return self._cards is not None and self._asker is not None
+        return self._channel() is not None
 
     def cards(self) -> dict[str, ModelCard | None]:
         """The models that are served now."""
-        return {} if self._cards is None else {info.model: info.card for info in self._cards.models()}
+        return {info.model: info.card for info in self._cards.models()}
 
     def ask(self, user: str, body: bytes) -> None:
         """A form that was filled in becomes a request, whose answer comes back to this person."""
         question = _read(_Question, body)
-        asker = self._asker
-        if asker is None:
-            raise NotTaken(503, "This console cannot ask: the service has no way to send requests.")
+        receiver = self._channel_of(user).receiver(user)
         self._check_pace(user)
         features = self._features(question)
         text = summary_of(question.model, features)
         if self._mailbox.say(user, question.id, text, request_id=question.id):
-            receiver = self._channel.receiver(user)
-            self._give(user, question.id, lambda: asker.ask(question.model, features, receiver, question.id))
+            self._give(user, question.id, lambda: self._asker.ask(question.model, features, receiver, question.id))
 
     def say(self, user: str, body: bytes) -> None:
         """Words, which the service answers; `about` is the message that they answer."""
         saying = _read(_Saying, body)
+        channel = self._channel_of(user)
         self._check_pace(user)
         text, about = saying.text.strip(), saying.about
         if self._mailbox.say(user, saying.id, text, about=about):
             now = time.time_ns() // 1_000_000
-            self._give(user, saying.id, lambda: self._channel.say(user, saying.id, text, about=about, time=now))
+            self._give(user, saying.id, lambda: channel.say(user, saying.id, text, about=about, time=now))
 
     def mark(self, user: str, body: bytes) -> None:
         """The page has these messages; these were on its screen."""
         marks = _read(_Marks, body)
-        self._channel.mark(user, marks.delivered, "delivered")
-        self._channel.mark(user, marks.read, "read")
+        channel = self._channel()
+        if channel is not None:
+            channel.mark(user, marks.delivered, "delivered")
+            channel.mark(user, marks.read, "read")
+
+    def _channel_of(self, user: str) -> ConsoleChannel:
+        """Raises NotTaken where this person may not write."""
+        channel = self._channel()
+        if channel is None:
+            raise NotTaken(503, "Nobody can write here: the notifications file has no channel of type console.")
+        if not self._allows(channel.receiver(user)):
+            text = (
+                f"You may not write here: inbound.allow in the notifications file does not name {channel.name}:{user}."
+            )
+            raise NotTaken(403, text)
+        return channel
 
     def _features(self, question: _Question) -> dict[str, Any]:
         cards = self.cards()
