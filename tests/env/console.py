@@ -121,8 +121,9 @@ class Kafkaesque:
     def dead_letter(self, letter: DeadLetter, value: bytes | None, key: str | None = None) -> None:
         self._produce("dead_letters", value, key, dead_letter_headers(letter))
 
-    def assign(self, value: bytes | None) -> None:
-        self._produce("assignments", value, str(self.identity))
+    def assign(self, value: bytes | None, time_ms: int = 0) -> None:
+        """`time_ms` is the record's timestamp; 0 is now."""
+        self._produce("assignments", value, str(self.identity), time_ms=time_ms)
 
     def report(self, value: bytes, ordinal: int) -> None:
         self._produce("predictor_status", value, f"{self.identity}/{ordinal}")
@@ -131,9 +132,14 @@ class Kafkaesque:
         assert self._producer.flush(30) == 0
 
     def _produce(
-        self, topic: str, value: bytes | None, key: str | None, headers: Sequence[tuple[str, bytes]] = ()
+        self,
+        topic: str,
+        value: bytes | None,
+        key: str | None,
+        headers: Sequence[tuple[str, bytes]] = (),
+        time_ms: int = 0,
     ) -> None:
-        self._producer.produce(self.names.full(topic), value, key, headers=list(headers))
+        self._producer.produce(self.names.full(topic), value, key, headers=list(headers), timestamp=time_ms)
         self._producer.poll(0)
 
 

@@ -44,7 +44,9 @@ class Lively:
         self._generation = 0
         self._counts = {"stable": 0, "candidate": 0}
 
-    def assign(self, *, weight: float = 0.0, shadow: bool = False, candidate: bool = True) -> None:
+    def assign(
+        self, *, weight: float = 0.0, shadow: bool = False, candidate: bool = True, seconds_ago: float = 0.0
+    ) -> None:
         self._generation += 1
         self._weight = weight
         has = {"candidate": CANDIDATE, "salt": salt_of(CANDIDATE.sha256), "rollout": 2} if candidate else {}
@@ -58,7 +60,8 @@ class Lively:
                     shadow=shadow,
                     **has,  # type: ignore[arg-type]  # fields of several types
                 )
-            )
+            ),
+            int((time.time() - seconds_ago) * 1000),
         )
 
     def report(self) -> None:

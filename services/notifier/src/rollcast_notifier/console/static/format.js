@@ -12,7 +12,8 @@ export const time = (ms) => clock.format(ms);
 export function number(value) {
   if (!Number.isFinite(value)) return String(value);
   const size = Math.abs(value);
-  const digits = size >= 1000 ? 0 : size >= 100 ? 1 : size >= 1 ? 2 : 4;
+  if (size < 1) return new Intl.NumberFormat("en", { maximumSignificantDigits: 3 }).format(value);
+  const digits = size >= 1000 ? 0 : size >= 100 ? 1 : 2;
   return new Intl.NumberFormat("en", { maximumFractionDigits: digits }).format(value);
 }
 

@@ -8,6 +8,7 @@ import { count, featuresLine, milliseconds, parsed, percent, prediction, time } 
 
 const MOST_ROWS = 40;
 const TYPING_MS = 300;
+const CALM_ROWS = 3;
 
 export class LiveView {
   #waiting = []; // rows to draw, newest first
@@ -88,12 +89,14 @@ export class LiveView {
       if (this.#held || this.#paused) return;
       const fresh = this.#waiting;
       this.#waiting = [];
-      const isFirst = this.#rows.length === 0;
+      // A mark on what is new says something only where not everything is new.
+      const isCalm = this.#rows.length > 0 && fresh.length <= CALM_ROWS;
       // The oldest nodes become the newest: the table never grows.
       for (const row of fresh.reverse()) {
         const node = this.#rows.length < MOST_ROWS ? newRow() : this.#rows.pop();
         fill(node, row);
-        if (!isFirst) restart(node);
+        if (isCalm) restart(node);
+        else node.tr.classList.remove("new");
         this.#rows.unshift(node);
         this.body.prepend(node.tr);
       }
@@ -114,7 +117,7 @@ export class LiveView {
     if (pulse.latency) {
       figure($("latency"), ...milliseconds(pulse.latency.p50));
       const [p95, p99] = [pulse.latency.p95, pulse.latency.p99].map((ms) => milliseconds(ms).join(" "));
-      setText($("latency-note"), `95 % in ${p95}, 99 % in ${p99}`);
+      setText($("latency-note"), `p95 ${p95}, p99 ${p99}`);
     } else {
       figure($("latency"), "–");
       setText($("latency-note"), "quiet just now");

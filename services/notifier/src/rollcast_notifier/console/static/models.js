@@ -46,7 +46,7 @@ export class ModelsView {
     if (key === known.key) return;
     known.key = key;
     drawBar(known.bar, model);
-    known.card.replaceChildren(
+    known.card.replaceChildren(...[
       h(
         "header",
         { class: "model-head" },
@@ -56,11 +56,11 @@ export class ModelsView {
       known.bar,
       legend(model),
       ...(model.candidate ? [path(model)] : []),
-      ...(model.steps.length > 1 ? [steps(model)] : []),
+      steps(model),
       slots.length
         ? h("div", { class: "slots" }, ...slots.map((slot) => slotOf(model, slot)))
         : h("p", { class: "muted small" }, "No slot has reported in the last minutes."),
-    );
+    ].filter(Boolean));
   }
 }
 
@@ -103,11 +103,19 @@ function path(model) {
   );
 }
 
-// The candidate's share over the steps that are known, the last one until now.
+// From the first step of the newest rollout on.
+function lastRollout(steps) {
+  const before = steps.slice(0, -1).findLastIndex((step) => !step.candidate);
+  return steps.slice(before + 1);
+}
+
+// The candidate's share, the last one until now.
 function steps(model) {
-  const all = model.steps.slice(-20);
+  const all = lastRollout(model.steps);
+  const last = all.findLast((step) => step.candidate);
+  if (!last) return null;
   const from = all[0].time;
-  const until = Math.max(Date.now(), from + 1);
+  const until = model.candidate ? Math.max(Date.now(), from + 1) : all.at(-1).time + (all.at(-1).time - from) * 0.1 + 1;
   const x = (at) => ((at - from) / (until - from)) * 600;
   const y = (weight) => 62 - weight * 0.58;
   let line = "";
@@ -115,16 +123,15 @@ function steps(model) {
     const end = index + 1 < all.length ? all[index + 1].time : until;
     line += `${index ? "L" : "M"}${x(step.time).toFixed(1)} ${y(step.weight)}L${x(end).toFixed(1)} ${y(step.weight)}`;
   });
-  const last = [...all].reverse().find((step) => step.candidate);
   return h(
     "figure",
     { class: "history" },
-    h("figcaption", { class: "muted small" }, `Candidate’s share since ${time(from)}`),
+    h("figcaption", { class: "muted small" }, `Share of ${last.candidate} since ${time(from)}`),
     svg(
       "svg",
       { viewBox: "0 0 600 64", preserveAspectRatio: "none", width: "100%", height: "46", role: "img", "aria-label": "Candidate’s share over time" },
       svg("path", { class: "grid", d: "M0 62H600M0 4H600" }),
-      svg("path", { class: `edge ${last ? colourOf(model.model, last.candidate) : "c0"}`, d: line }),
+      svg("path", { class: `edge ${colourOf(model.model, last.candidate)}`, d: line }),
     ),
   );
 }
