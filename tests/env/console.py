@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 from playwright.sync_api import Page
+from starlette.applications import Starlette
+from tests.env.showcase import Answering
 
 from rollcast_common.contracts import GroundTruth, Prediction, ReceiptState, Track
 from rollcast_common.contracts.dead_letter import DeadLetter, dead_letter_headers
@@ -26,9 +28,9 @@ from rollcast_notifier.console.ports import Asker, Cards, ModelInfo
 from rollcast_notifier.console.server import ConsoleServer
 from rollcast_notifier.console.talking import Talk
 from rollcast_notifier.console.users import Users, new_token
-from rollcast_notifier.notification import Inbound
+from rollcast_notifier.notification import Inbound, Receiver
 
-__all__ = ["Heard", "Kafkaesque", "RunningConsole", "console_of"]
+__all__ = ["Heard", "Kafkaesque", "Parts", "RunningConsole", "console_of", "parts_of"]
 
 INSTALLATION = "test"
 
@@ -143,14 +145,26 @@ class Kafkaesque:
         self._producer.poll(0)
 
 
+@dataclass
+class Parts:
+    """A console that nobody serves yet: Kafka is read once `live` is started."""
+
+    live: Live
+    mailbox: Mailbox
+    users_file: Path
+    tokens: dict[str, str]
+    make: Callable[..., Starlette]
+
+
 class RunningConsole:
     """Reachable, with the users ann and bob."""
 
-    def __init__(self, server: ConsoleServer, live: Live, mailbox: Mailbox, tokens: dict[str, str]) -> None:
+    def __init__(self, server: ConsoleServer, parts: Parts) -> None:
         self._server = server
-        self.live = live
-        self.mailbox = mailbox
-        self.tokens = tokens
+        self.live = parts.live
+        self.mailbox = parts.mailbox
+        self.users_file = parts.users_file
+        self.tokens = parts.tokens
         self.open_pages = 0
 
     @property
@@ -166,8 +180,7 @@ class RunningConsole:
         page.wait_for_selector("#connection[data-state=live]")
 
 
-@contextmanager
-def console_of(
+def parts_of(
     params: KafkaParams,
     folder: Path,
     *,
@@ -176,37 +189,49 @@ def console_of(
     cards: Cards | None = None,
     asker: Asker | None = None,
     heard: Heard | None = None,
-    host: str = "127.0.0.1",
-    hosts: Sequence[str] = (),
-) -> Iterator[RunningConsole]:
-    """A console of its own port on a free one; without a channel it has one that tells `heard`."""
+    allows: Callable[[Receiver], bool] = lambda _: True,
+) -> Parts:
+    """For the users ann and bob. Without a channel it has one that tells `heard`; an asker that has a channel to
+    answer on gets it.
+    """
     made = {user: new_token(user) for user in ("ann", "bob")}
     users_file = folder / "users.yaml"
     users_file.write_text("users:\n" + "\n".join(new.lines for new in made.values()) + "\n")
     users = Users(users_file)
-    mailbox = mailbox or Mailbox(folder / "outbox.db.console")
+    box = mailbox or Mailbox(folder / "outbox.db.console")
     if channel is None:
-        channel = ConsoleChannel("console", mailbox, knows=lambda name: users.credential(name) is not None)
+        channel = ConsoleChannel("console", box, knows=lambda name: users.credential(name) is not None)
         channel.start(heard or Heard())
+    if isinstance(asker, Answering):
+        asker.channel = channel
     live = Live(params, installation=INSTALLATION, namespace="default", group=f"{params.topics.prefix}test")
-    talk = Talk(mailbox, lambda: channel, cards=cards or NoCards(), asker=asker or NoAsker())
+    talk = Talk(box, lambda: channel, cards=cards or NoCards(), asker=asker or NoAsker(), allows=allows)
+
+    def make(**options: Any) -> Starlette:
+        return make_console(live, box, talk, users, installation=INSTALLATION, **options)
+
+    return Parts(live, box, users_file, {user: new.token for user, new in made.items()}, make)
+
+
+@contextmanager
+def console_of(
+    params: KafkaParams, folder: Path, *, hosts: Sequence[str] = (), **options: Any
+) -> Iterator[RunningConsole]:
+    """On a free port; the options are `parts_of`'s."""
+    parts = parts_of(params, folder, **options)
     running: list[RunningConsole] = []
 
     def count(pages: int) -> None:
         running[0].open_pages = pages
 
     server = ConsoleServer(
-        lambda closing: make_console(
-            live, mailbox, talk, users, installation=INSTALLATION, hosts=hosts, on_sessions=count, closing=closing
-        ),
-        host=host,
-        port=0,
+        lambda closing: parts.make(hosts=hosts, on_sessions=count, closing=closing), host="127.0.0.1", port=0
     )
-    running.append(RunningConsole(server, live, mailbox, {user: new.token for user, new in made.items()}))
-    live.start()
+    running.append(RunningConsole(server, parts))
+    parts.live.start()
     try:
         with server:
             yield running[0]
     finally:
-        live.stop()
-        mailbox.close()
+        parts.live.stop()
+        parts.mailbox.close()

@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any
 
 from tests.env.console import Kafkaesque
+from tests.env.showcase import VERSION
 
 from rollcast_common.contracts import Assignment, DeadLetterReason, PredictorStatus, ServedVersion
 from rollcast_common.contracts.assignment import encode_assignment, salt_of
@@ -30,7 +31,7 @@ def _served(version: str, digit: str) -> ServedVersion:
     )
 
 
-STABLE = _served("2022-08-19", "a")
+STABLE = _served(VERSION, "a")
 CANDIDATE = _served("2022-09-02", "b")
 
 
@@ -42,7 +43,8 @@ class Lively:
         self._random = random.Random(seed)  # noqa: S311  # no secret: the same picture every time
         self._weight = 0.0
         self._generation = 0
-        self._counts = {"stable": 0, "candidate": 0}
+        self.made = {"stable": 0, "candidate": 0}
+        """Predictions, by track."""
 
     def assign(
         self, *, weight: float = 0.0, shadow: bool = False, candidate: bool = True, seconds_ago: float = 0.0
@@ -78,9 +80,9 @@ class Lively:
                 stable=VersionReport(version=STABLE.version, sha256=STABLE.sha256, state="ready"),
                 candidate=VersionReport(version=CANDIDATE.version, sha256=CANDIDATE.sha256, state="ready"),
                 serving=STABLE.sha256,
-                stable_counts=TrackCounts(predictions=int(self._counts["stable"] * share)),
+                stable_counts=TrackCounts(predictions=int(self.made["stable"] * share)),
                 candidate_counts=TrackCounts(
-                    predictions=int(self._counts["candidate"] * share),
+                    predictions=int(self.made["candidate"] * share),
                     errors=3 * (ordinal == 2),
                     fallbacks=3 * (ordinal == 2),
                 ),
@@ -92,7 +94,7 @@ class Lively:
         for _ in range(times):
             price = round(rng.lognormvariate(3.4, 0.8), 2)
             track = "candidate" if rng.random() * 100 < self._weight else "stable"
-            self._counts[track] += 1
+            self.made[track] += 1
             self.topics.predict(
                 price,
                 key=rng.choice(_WINERIES),

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from tests.env.lively import STABLE
 
 from rollcast_common.identity import ModelIdentity
 from rollcast_common.models.card import (
@@ -21,15 +20,17 @@ from rollcast_common.models.card import (
 from rollcast_notifier.console.channel import ConsoleChannel
 from rollcast_notifier.notification import Notification, Receiver, notification_id
 
-__all__ = ["WINE_CARD", "Answering", "OneCard", "told"]
+__all__ = ["VERSION", "WINE_CARD", "Answering", "OneCard", "told"]
+
+VERSION = "2022-08-19"
 
 WINE_CARD = ModelCard(
     model="wine-price",
-    version=STABLE.version,
+    version=VERSION,
     task="regression",
     estimator="HistGradientBoostingRegressor",
     trained_at=1_660_903_200_000,
-    artifact_sha256=STABLE.sha256,
+    artifact_sha256="a" * 64,
     artifact_size_bytes=1_742_113,
     input=InputSchema(
         features=(
@@ -87,7 +88,7 @@ class OneCard:
         return [_Info(self.card.model, self.card)]
 
 
-def told(receiver: Receiver, request_id: str, value: Any, text: str, *, version: str = STABLE.version) -> Notification:
+def told(receiver: Receiver, request_id: str, value: Any, text: str, *, version: str = VERSION) -> Notification:
     """What a person is told about a prediction."""
     prediction_id = ModelIdentity("test", "default", "wine-price").prediction_id(request_id)
     return Notification(
