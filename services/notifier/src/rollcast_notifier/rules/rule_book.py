@@ -43,9 +43,10 @@ class RuleBook:
         """`before` are the rules that these replace: who was told much by those is not told as much again."""
         self.document = document
         self._subscriptions = document.subscriptions
-        conditions = [(i, parse_condition(s.when)) for i, s in enumerate(self._subscriptions) if s.when is not None]
-        self._conditional = [index for index, _ in conditions]
-        self._matcher = Matcher([condition for _, condition in conditions])
+        self.conditions = {s.name: parse_condition(s.when) for s in self._subscriptions if s.when is not None}
+        """By the subscription's name; those that tell everything have none."""
+        self._conditional = [index for index, s in enumerate(self._subscriptions) if s.when is not None]
+        self._matcher = Matcher([*self.conditions.values()])
         self._always = [index for index, s in enumerate(self._subscriptions) if s.when is None]
         self._writers = [compile_template(s.template) if s.template is not None else None for s in self._subscriptions]
         self.buckets: Buckets = before.buckets if before is not None else Buckets()
