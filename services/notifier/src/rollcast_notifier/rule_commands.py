@@ -81,7 +81,7 @@ def test_rule(
 ) -> None:
     """Say which subscriptions a prediction matches, why, what would be written, and to whom. Nothing is sent."""
     try:
-        book = RuleBook.load(file)
+        book = RuleBook.load(file, warn=_warn)
         given = _prediction(prediction)
     except WrongNotifications as wrong:
         _end(wrong.problems)
@@ -99,11 +99,14 @@ def test_rule(
             typer.echo("\n".join(_tried(subscription, condition, facts, subscription.name in matched, told)))
     if rule is None and (replies := [notification for notification in told if notification.subscription == REPLY]):
         typer.echo("\n".join(["reply: the request asked for it", *_texts(replies)]))
-    for name, count in book.failures.items():
-        typer.echo(f"{name}: failed for this prediction ({count}); the log above says why", err=True)
 
 
 test_rule.__test__ = False  # type: ignore[attr-defined]  # pytest takes it for a test, by its name
+
+
+def _warn(text: str, **facts: object) -> None:
+    shown = ", ".join(f"{name}: {value}" for name, value in facts.items() if name != "so_far")
+    typer.echo(f"warning: {text} ({shown})", err=True)
 
 
 def _described(file: Path, book: RuleBook) -> Iterator[str]:
