@@ -61,7 +61,7 @@ def _until(holds: Callable[[], bool], what: Callable[[], object]) -> None:
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mesibo]:
     with mesibo(tmp_path) as server:
-        monkeypatch.setenv("ROLLCAST_EMBEDDED_MESIBO", server.origin)
+        monkeypatch.setenv("MESIBO_EMBEDDED", server.origin)
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SDK_PATH), os.environ.get("PYTHONPATH", "")]))
         monkeypatch.syspath_prepend(str(SDK_PATH))
         yield server
@@ -87,7 +87,7 @@ def make_channel(server: Mesibo, tmp_path: Path) -> Iterator[MakeChannel]:
                 SecretFile(file, channel="chat", setting="token_file"),
                 app_id="com.example.app",
                 database="mesibo",
-                folder=tmp_path / "chat",
+                folder=tmp_path / f"folder-of-{file.name}",
                 patience_seconds=patience_seconds,
             )
         )
@@ -234,6 +234,39 @@ def test_its_process_may_die(server: Mesibo, make_channel: MakeChannel, heard: H
     _until(lambda: channel.problem is None, lambda: channel.problem)
     channel.send(a_notification(ANN))
     ann.wait_for("Vega")
+
+
+def test_what_it_cannot_send_is_refused_and_costs_the_others_nothing(
+    server: Mesibo, make_channel: MakeChannel, heard: Heard
+) -> None:
+    """Half a character: JSON has it, the wire has not."""
+    channel = _online(make_channel(), heard)
+    ann = server.person("ann@example.com")
+    child = channel._child
+    with pytest.raises(Refused, match="it cannot send this: UnicodeEncodeError"):
+        channel.send(a_notification(ANN, text="\ud800"))
+    channel.send(a_notification(ANN, text="medicine"))
+    ann.wait_for("medicine")
+    assert channel._child is child
+
+
+def test_the_sdk_sees_no_credentials_of_ours(
+    make_channel: MakeChannel, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROLLCAST_KAFKA_PASSWORD", "sesame")
+    channel = _online(make_channel(), heard)
+    assert channel._child is not None
+    assert b"sesame" not in Path(f"/proc/{channel._child.pid}/environ").read_bytes()
+
+
+def test_two_users_of_our_own_are_two_processes(server: Mesibo, make_channel: MakeChannel, heard: Heard) -> None:
+    """The SDK is one a process; a second channel would get the first one's."""
+    first, second = _online(make_channel(), heard), _online(make_channel(server.token_file_of("cellar")), heard)
+    ann = server.person("ann@example.com")
+    first.send(a_notification(ANN, text="one"))
+    assert ann.wait_for("one")["sender"] == "rollcast"
+    second.send(a_notification(ANN, text="two"))
+    assert ann.wait_for("two")["sender"] == "cellar"
 
 
 def test_after_the_stop_nothing_is_sent_and_nothing_is_left(make_channel: MakeChannel, heard: Heard) -> None:

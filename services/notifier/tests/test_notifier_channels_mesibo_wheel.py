@@ -97,14 +97,16 @@ def test_what_we_send_ourselves_is_no_inbound_message(wheel: Path, tmp_path: Pat
         lines = [
             {"token": TOKEN, "app_id": "com.example.app", "database": "mesibo"},
             {"send": 1, "to": "ann@example.com", "text": "Château", "expiry": 60, "receipts": ["delivered", "read"]},
+            {"send": 9, "to": "ann", "text": "half a character: \ud800", "expiry": None, "receipts": []},
             {"send": 2, "group": 102529, "text": "hello", "expiry": None, "receipts": []},
         ]
         out, err = process.communicate("".join(json.dumps(line) + "\n" for line in lines).encode(), timeout=60)
     assert process.returncode == 0, err.decode()
     said: list[dict[str, Any]] = [json.loads(line) for line in out.splitlines()]
     answers = [line for line in said if "sent" in line]
-    assert [line["sent"] for line in answers] == [1, 2]
-    assert all(re.fullmatch(r"-?\d+", line["mid"]) for line in answers)
+    assert [line["sent"] for line in answers] == [1, 9, 2]
+    assert all(re.fullmatch(r"-?\d+", line["mid"]) for line in answers if "error" not in line)
+    assert [line["sent"] for line in answers if "error" in line] == [9]
     assert not any("message" in line for line in said)
 
 

@@ -7,6 +7,7 @@ handed over only while the user is online: what waits, waits in our outbox, whic
 import contextlib
 import itertools
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -37,6 +38,7 @@ _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0
 _ANSWER_SECONDS = 10.0
 _STOP_SECONDS = 3.0
+_ITS_OWN = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "TZ")
 _NEWS_SECONDS = 5.0
 """For what was heard and is not recorded yet, at the end."""
 
@@ -112,6 +114,8 @@ class MesiboSdkChannel:
             "receipts": sorted(notification.wants),
         }
         answer = self._answered(order)
+        if "error" in answer:
+            raise Refused(f"mesibo SDK: it cannot send this: {answer['error']}")
         result = answer["result"]
         if result == 0:
             return Sent(str(answer["mid"]))
@@ -163,7 +167,12 @@ class MesiboSdkChannel:
         # -P: its working directory, where the SDK keeps its files, is no place to import from.
         command = [sys.executable, "-P", "-m", "rollcast_notifier.channels.mesibo_process"]
         child = subprocess.Popen(  # noqa: S603  # our own module
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self._folder
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self._folder,
+            env=_its_environment(),
         )
         assert child.stdout is not None  # noqa: S101  # asked for above
         assert child.stderr is not None  # noqa: S101  # asked for above
@@ -181,6 +190,8 @@ class MesiboSdkChannel:
                 with contextlib.suppress(OSError):
                     _tell(child, {"token": token, "app_id": self._app_id, "database": self._database})
             for line in child.stdout:
+                if not line.endswith(b"\n"):  # its end came in the middle
+                    break
                 said = json.loads(line)
                 if "status" in said:
                     self._silent = False
@@ -284,6 +295,13 @@ class _Patience:
         elif not running and self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _its_environment() -> dict[str, str]:
+    """Not ours: Kafka's and S3's credentials may be in it, and none of them are the SDK's business."""
+    return {
+        name: value for name, value in os.environ.items() if name in _ITS_OWN or name.startswith(("LC_", "MESIBO_"))
+    }
 
 
 def _tell(child: subprocess.Popen[bytes], said: dict[str, Any]) -> None:
