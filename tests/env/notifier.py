@@ -279,13 +279,17 @@ class NotifierWorld:
         )
         return done.stdout.decode()
 
-    def open_in_outbox(self) -> int:
-        """How many are still to be sent."""
+    def counts(self) -> dict[tuple[str, str], int]:
+        """What is in the outbox, by channel and state."""
         outbox = Outbox(self.outbox, sending=False)
         try:
-            return sum(outbox.open_counts().values())
+            return outbox.counts()
         finally:
             outbox.close()
+
+    def open_in_outbox(self) -> int:
+        """How many are still to be sent."""
+        return sum(count for (_, state), count in self.counts().items() if state in ("queued", "sending"))
 
     def wait_gone(self, topic: str) -> None:
         """Until the broker knows no topic of this name."""
