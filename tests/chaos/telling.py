@@ -106,7 +106,6 @@ class Telling:
 
     def drain(self, seconds: float = _SECONDS) -> None:
         """Until everything that was predicted is read and what was to be told is told, or the time is over."""
-
         since = time.monotonic()
 
         def done() -> bool:
