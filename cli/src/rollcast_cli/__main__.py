@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from rollcast_cli import acls
 from rollcast_cli.connection import connect
 from rollcast_cli.console import Steps, one_line_errors, print_json, view_line, view_table
 from rollcast_cli.rolling_commands import register
@@ -277,6 +278,7 @@ def topics_list(kafka_config: KafkaConfig = None) -> None:
 
 
 register(app)
+acls.register(app)
 
 
 Reason = Annotated[list[str] | None, typer.Option("--reason", help="Only these reasons; repeatable.")]

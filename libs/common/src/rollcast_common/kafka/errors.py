@@ -87,7 +87,8 @@ def problem_from(error: KafkaError, doing: str, servers: str) -> KafkaProblem:
     code, text = error.code(), error.str()
     if code in _ACL:
         return KafkaDenied(
-            f"Kafka at {servers}: {doing}: not allowed ({text}); an ACL is missing: add it for this user"
+            f"Kafka at {servers}: {doing}: not allowed ({text}); an ACL is missing: add it for this user "
+            "(`rollcast acls` prints what is needed)"
         )
     if code in _REFUSED:
         return KafkaDenied(
