@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._acl import (
     AclBinding,
     AclBindingFilter,
@@ -160,7 +159,7 @@ class SecureKafka:
         self.authority = authority
         self.sasl_servers = sasl
         self.certificate_servers = certificates
-        self.admin: AdminClient = make_admin(inside, ErrorWatch(inside.broker.servers), client_id="test-security")
+        self.admin = make_admin(inside, ErrorWatch(inside.broker.servers), client_id="test-security")
 
     def create_topics(self, prefix: str, partitions: int = 2) -> TopicNames:
         names = TopicNames(prefix=prefix)
