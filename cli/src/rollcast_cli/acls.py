@@ -81,7 +81,8 @@ def acls(
     """Print the least rights on Kafka that each part of Rollcast needs; --apply gives them.
 
     Of each topic, group and transactional id: who may do what with it, and nothing more. Kafka lets who may read or
-    write describe, too. No broker is asked unless --apply is given.
+    write describe, too. No broker is asked unless --apply is given. Names come from kafka_config.yaml or the
+    environment (ROLLCAST_TOPIC_PREFIX, ROLLCAST_TOPIC_REQUESTS, ...), else they are the default ones.
 
     \b
     Look at them, then make them:
@@ -89,6 +90,7 @@ def acls(
       rollcast acls > acls.sh && sh acls.sh
       rollcast acls --format strimzi --cluster my-cluster | kubectl apply -n kafka -f -
       rollcast acls --apply --kafka-config admin.yaml
+
     \b
     A user for the slots of one model, known by a certificate:
       rollcast acls --role predictor --namespace shop --model wine-price \\
