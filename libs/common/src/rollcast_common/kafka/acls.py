@@ -76,7 +76,8 @@ class Scope:
     def __post_init__(self) -> None:
         if self.model is not None and self.namespace is None:
             raise ConfigError("a model is named without its namespace; name both, or neither for all models")
-        ModelIdentity(self.installation, self.namespace or "default", self.model or "model")  # raises on a bad name
+        namespace = "default" if self.namespace is None else self.namespace
+        ModelIdentity(self.installation, namespace, "model" if self.model is None else self.model)  # or ConfigError
         if self.client_groups == "":
             raise ConfigError("what the groups of clients begin with was '', may be any text that is not empty")
 
