@@ -291,7 +291,7 @@ def train_and_roll_out(place: Place) -> Slot:
     return slot
 
 
-@pytest.mark.parametrize("of", [_OF_ONE_MODEL, ("--namespace", "default"), ()], ids=["model", "namespace", "all"])
+@pytest.mark.parametrize("of", [_OF_ONE_MODEL, ()], ids=["slots-of-one-model", "slots-of-all-models"])
 def test_with_the_printed_rights_everything_works(place: Place, of: tuple[str, ...]) -> None:
     world = place.world
     place.print_and_allow(*of)
@@ -312,7 +312,7 @@ def test_with_the_printed_rights_everything_works(place: Place, of: tuple[str, .
     assert len(read_in_group(notifier, place.topic("app_messages"), own, 200)) == 200
     for name in ("requests", "feedback", "notifications", "notifications_failed"):
         assert write(notifier, place.topic(name)) is None
-    for name in ("assignments", "dead_letters", "feedback"):
+    for name in ("assignments", "predictor_status", "dead_letters", "feedback"):
         assert read_all(notifier, place.topic(name), f"{own}.console"), name
 
     scaler = consumer_of(place.params(Role.AUTOSCALER), world.group)
@@ -362,6 +362,7 @@ _MAY: Mapping[Role, Mapping[str, str]] = {
     Role.NOTIFIER: {
         "app_messages": "r",
         "assignments": "r",
+        "predictor_status": "r",
         "dead_letters": "r",
         "feedback": "rw",
         "requests": "w",

@@ -146,7 +146,8 @@ def _notifier(scope: Scope) -> tuple[Right, ...]:
     return (
         _topic(scope, "app_messages", _READ, "tells people"),
         _topic(scope, "dead_letters", _READ, "shows them on its console"),
-        _topic(scope, "assignments", _READ, "shows what is rolled out"),
+        _topic(scope, "assignments", _READ, "knows the models, and shows what is rolled out"),
+        _topic(scope, "predictor_status", _READ, "shows what the slots report"),
         _topic(scope, "feedback", _READ_WRITE, "writes down what people answer, and shows it"),
         _topic(scope, "requests", _WRITE, "asks for a person"),
         _topic(scope, "notifications", _WRITE, "receipts"),
