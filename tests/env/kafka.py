@@ -168,6 +168,10 @@ class SecureKafka:
         )
         return names
 
+    def delete_topics(self, names: list[str]) -> None:
+        for future in self.admin.delete_topics(names).values():
+            future.result(_ADMIN_SECONDS)
+
     def add_user(self, name: str) -> dict[str, str]:
         """The settings of a client who logs in as `name`, whose password is new."""
         password = f"right-{uuid4().hex}"

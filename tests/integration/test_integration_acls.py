@@ -329,8 +329,9 @@ def test_with_the_printed_rights_the_tools_work(place: Place) -> None:
     servers = admin.broker.servers
     reach_broker(admin, client_id="test-admin")
     client = make_admin(admin, ErrorWatch(servers), client_id="test-admin")
+    place.guarded.kafka.delete_topics(world.names.all_full())
     created = create_topics(client, topic_specs(world.names, partitions=2), replication=-1, servers=servers)
-    assert set(created) == set(world.names.all_full())
+    assert created == dict.fromkeys(world.names.all_full(), True)
     world.publish("v1", 2)
     slot = place.start_slot()
     slot.wait(lambda: slot.health().get("version") == "v1", "v1 serves", _SECONDS)
@@ -544,20 +545,25 @@ def _key(binding: AclBinding) -> tuple[object, ...]:
     return (binding.restype, binding.name, binding.resource_pattern_type, binding.principal, binding.operation)
 
 
-def test_apply_gives_what_is_printed_and_may_be_done_again(place: Place) -> None:
+def _given(place: Place) -> list[str]:
+    everything = (each for role in Role for each in place.guarded.kafka.allowed(principal(role)))
+    ours = (each for each in everything if place.installation in each.name or place.world.names.prefix in each.name)
+    return sorted(map(str, map(_key, ours)))
+
+
+def test_apply_asks_then_gives_what_is_printed_and_may_be_done_again(place: Place) -> None:
     printed = as_kafka_acls_would(place.command().stdout)
-    inside = {"ROLLCAST_KAFKA_SERVERS": place.guarded.kafka.inside.broker.servers}
+    servers = place.guarded.kafka.inside.broker.servers
+    inside = {"ROLLCAST_KAFKA_SERVERS": servers}
+    unanswered = place.command("--apply", environ=inside)
+    assert unanswered.returncode == 1
+    assert f"Give these rights at {servers}? [y/N]" in unanswered.stdout
+    assert _given(place) == []
     for _ in range(2):
         result = place.command("--apply", "--yes", environ=inside)
         assert result.returncode == 0, result.stderr
-        assert f"{len(printed)} rights given at {place.guarded.kafka.inside.broker.servers}" in result.stdout
-        given = [
-            each
-            for role in Role
-            for each in place.guarded.kafka.allowed(principal(role))
-            if place.installation in each.name or place.world.names.prefix in each.name
-        ]
-        assert sorted(map(str, map(_key, given))) == sorted(map(str, map(_key, printed)))
+        assert f"{len(printed)} rights given at {servers}" in result.stdout
+        assert _given(place) == sorted(map(str, map(_key, printed)))
 
 
 def test_apply_by_somebody_who_may_not_is_one_clear_line(place: Place) -> None:
