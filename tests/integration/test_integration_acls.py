@@ -54,7 +54,7 @@ from rollcast_control.control_topics import ControlTopics
 from rollcast_trainer.publishing import announce
 
 _COMMAND = str(Path(sys.executable).with_name("rollcast"))
-_SECONDS = 90.0
+_SECONDS = 180.0  # on a machine with much else to do a slot has been seen to take 70 s to start
 _OF_ONE_MODEL = ("--namespace", "default", "--model", MODEL)
 
 
