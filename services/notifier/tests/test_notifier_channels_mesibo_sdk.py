@@ -14,7 +14,7 @@ from tests.env.notifications import a_notification
 from rollcast_common.contracts import ReceiptState
 from rollcast_common.errors import ConfigError
 from rollcast_notifier.channels import mesibo_sdk
-from rollcast_notifier.channels.channel import Refused, Unavailable
+from rollcast_notifier.channels.channel import OutcomeUnknown, Refused, Unavailable
 from rollcast_notifier.channels.mesibo_sdk import MesiboSdkChannel
 from rollcast_notifier.channels.mesibo_status import connection_problem, receipt_of
 from rollcast_notifier.channels.secret_file import SecretFile
@@ -345,3 +345,22 @@ def test_status_4_names_both_its_causes() -> None:
     problem = connection_problem(4)
     assert "rejected the user token" in str(problem)
     assert "no way to mesibo" in str(problem)
+
+
+def test_a_process_that_hangs_is_ended_and_begun_anew(
+    server: Mesibo, make_channel: MakeChannel, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel = _online(make_channel(), heard)
+    ann = server.person("ann@example.com")
+    hanging = channel._child
+    assert hanging is not None
+    os.kill(hanging.pid, signal.SIGSTOP)
+    with monkeypatch.context() as impatient:
+        impatient.setattr(mesibo_sdk, "_ANSWER_SECONDS", 0.5)
+        impatient.setattr(mesibo_sdk, "_STOP_SECONDS", 0.5)
+        with pytest.raises(OutcomeUnknown, match=r"no answer within 0\.5 s"):
+            channel.send(a_notification(ANN, text="one"))
+    _until(lambda: channel.problem is None and channel._child is not hanging, lambda: channel.problem)
+    assert hanging.returncode == -signal.SIGKILL
+    channel.send(a_notification(ANN, text="two"))
+    ann.wait_for("two")

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -156,7 +157,7 @@ class MesiboSdkChannel:
             was_online = False
             try:
                 was_online = self._live()
-            except (OSError, Unavailable) as error:
+            except (OSError, Unavailable) as error:  # it cannot be started, or its token cannot be read
                 self._problem = str(error)
             if self._stopping.is_set():
                 break
@@ -216,7 +217,8 @@ class MesiboSdkChannel:
         self._end(child)
         with self._lock:
             self._child = None
-            if child.returncode < 0:
+            # SIGKILL is how we end one that hangs: then the problem is why we ended it.
+            if child.returncode < 0 and (self._problem is None or child.returncode != -signal.SIGKILL):
                 self._problem = f"its process died of signal {-child.returncode}; it is started again"
             elif self._problem is None:
                 self._problem = "its process ended; it is started again"
