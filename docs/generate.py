@@ -28,6 +28,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
 import rollcast_cli.__main__ as cli_commands
+import rollcast_notifier.__main__ as notifier_commands
 import rollcast_operator.__main__ as operator_commands
 import rollcast_predictor.__main__ as predictor_commands
 import rollcast_trainer.__main__ as trainer_commands
@@ -44,6 +45,7 @@ from rollcast_common.contracts import (
     PredictionBins,
     PredictorStatus,
     Receipt,
+    ReceiptState,
     ServedVersion,
 )
 from rollcast_common.contracts.dead_letter import dead_letter_headers
@@ -64,6 +66,8 @@ from rollcast_common.kafka import (
 )
 from rollcast_common.kafka.params import ENVIRONMENT, KafkaProducerParams
 from rollcast_common.models.card import DataFacts, Feature, GoldenRow, InputSchema, ModelCard, PredictionHistogram
+from rollcast_notifier.metrics import NotifierMetrics
+from rollcast_notifier.settings import NotifierSettings
 from rollcast_operator.metrics import OperatorMetrics
 from rollcast_operator.settings import BridgeSettings, OperatorConfig, OperatorSettings, SlotSettings
 from rollcast_predictor.metrics import PredictorMetrics
@@ -204,6 +208,11 @@ def _configuration() -> str:
             _options(predictor_commands.app, trusted_type="trusted_types"),
             extra="option, variable",
         ),
+        "## Notifier",
+        "Given as options or variables of `rollcast-notifier run`.",
+        _settings_table(
+            NotifierSettings, _options(notifier_commands.app, console_name="console_hosts"), extra="option, variable"
+        ),
         "## Operator",
         "Given as options or variables of `rollcast-operator run`; sections are those of operator_config.yaml.",
         _settings_table(
@@ -279,23 +288,25 @@ def _cli() -> str:
         ("rollcast", cli_commands.app),
         ("rollcast-trainer", trainer_commands.app),
         ("rollcast-predictor", predictor_commands.app),
+        ("rollcast-notifier", notifier_commands.app),
         ("rollcast-operator", operator_commands.app),
     ):
         parts.extend(_command(name, typer.main.get_command(app), depth=2))
     return _page(
         "Commands",
         "Errors that a user can cause are one line on stderr and exit code 1; a wrong option is exit code 2; Ctrl-C is "
-        "130 (`rollcast-predictor` drains and ends with 0).",
+        "130 (`rollcast-predictor` and `rollcast-notifier` finish what they began and end with 0).",
         *parts,
     )
 
 
 def _metrics() -> str:
     predictor, operator = PredictorMetrics(CollectorRegistry()), OperatorMetrics(CollectorRegistry())
+    notifier = NotifierMetrics(CollectorRegistry())
     return _page(
         "Metrics",
-        "Predictor slots and the operator serve `/metrics` (Prometheus), `/healthz` and `/readyz` (JSON) at "
-        "`--metrics-host` and `--metrics-port`.",
+        "Predictor slots, the notifier and the operator serve `/metrics` (Prometheus), `/healthz` and `/readyz` (JSON) "
+        "at `--metrics-host` and `--metrics-port`.",
         "## Predictor",
         inspect.cleandoc(inspect.getmodule(PredictorMetrics).__doc__ or ""),
         _metrics_table(predictor),
@@ -303,6 +314,12 @@ def _metrics() -> str:
         "Buckets of `rollcast_predictor_batch_rows`: " + _numbers(predictor.batch_rows) + ".",
         "`reason` is one of " + ", ".join(f"`{reason.value}`" for reason in DeadLetterReason) + ".",
         "`kind` is `death` or `timeout`.",
+        "## Notifier",
+        inspect.cleandoc(inspect.getmodule(NotifierMetrics).__doc__ or ""),
+        _metrics_table(notifier),
+        "`state` is one of " + ", ".join(f"`{state}`" for state in get_args(ReceiptState)) + ".",
+        "Buckets of `rollcast_notifier_send_seconds`: " + _numbers(notifier.send_seconds) + ".",
+        "Buckets of `rollcast_notifier_delivery_seconds`: " + _numbers(notifier.delivery_seconds) + ".",
         "## Operator",
         inspect.cleandoc(inspect.getmodule(OperatorMetrics).__doc__ or ""),
         _metrics_table(operator),
@@ -327,7 +344,12 @@ def _topics() -> str:
     specs = {spec.name: spec for spec in topic_specs(names, partitions=_PARTITIONS)}
     about = {
         "requests": ("the entity's key", "features, a JSON object", "any client", "predictor"),
-        "app_messages": ("as its request", "[Prediction](#prediction)", "predictor, in its transaction", "any client"),
+        "app_messages": (
+            "as its request",
+            "[Prediction](#prediction)",
+            "predictor, in its transaction",
+            "notifier, any client",
+        ),
         "dead_letters": ("as its request", "the original bytes, [headers](#dead-letter)", "the same", "any client"),
         "train": (
             "the model's name",
