@@ -10,6 +10,7 @@ from rollcast_notifier.notification import Notification, OnUnknown, Receiver, no
 __all__ = ["ANN", "Clock", "ScriptedChannel", "made"]
 
 ANN = Receiver("hook", "ann")
+Rule = Callable[[Notification], SendFailed | None]
 
 
 class Clock:
@@ -59,7 +60,7 @@ class ScriptedChannel:
         self._name = name
         self._lock = Lock()
         self.failures: deque[SendFailed | None] = deque()
-        self.rule: Callable[[Notification], SendFailed | None] = lambda _: None
+        self.rule: Rule = lambda _: None
         self.tried: list[Notification] = []
         self.arrived: list[Notification] = []
         self.problem: str | None = None

@@ -29,6 +29,7 @@ class Heard:
         self.receipts: list[tuple[str, ReceiptState, str | None]] = []
         self.inbound: list[Inbound] = []
         self._changed = threading.Condition()
+        self.go_on = threading.Event()
 
     def receipt(self, channel: str, external_id: str, state: ReceiptState, reason: str | None = None) -> None:
         assert channel == "chat"
@@ -40,6 +41,8 @@ class Heard:
         with self._changed:
             self.inbound.append(inbound)
             self._changed.notify_all()
+        if inbound.text == "think":
+            assert self.go_on.wait(30)
         if inbound.text == "trip":
             raise RuntimeError("the service stumbles")
 
@@ -58,7 +61,7 @@ def _until(holds: Callable[[], bool], what: Callable[[], object]) -> None:
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mesibo]:
     with mesibo(tmp_path) as server:
-        monkeypatch.setenv("ROLLCAST_EMBEDDED_MESIBO", server.origin)
+        monkeypatch.setenv("MESIBO_EMBEDDED", server.origin)
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SDK_PATH), os.environ.get("PYTHONPATH", "")]))
         monkeypatch.syspath_prepend(str(SDK_PATH))
         yield server
@@ -84,7 +87,7 @@ def make_channel(server: Mesibo, tmp_path: Path) -> Iterator[MakeChannel]:
                 SecretFile(file, channel="chat", setting="token_file"),
                 app_id="com.example.app",
                 database="mesibo",
-                folder=tmp_path / "chat",
+                folder=tmp_path / f"folder-of-{file.name}",
                 patience_seconds=patience_seconds,
             )
         )
@@ -162,6 +165,20 @@ def test_a_service_that_stumbles_over_a_message_hears_the_next_one(
     heard.until(lambda: [inbound.text for inbound in heard.inbound] == ["trip", "go on"])
 
 
+def test_while_the_service_thinks_about_a_message_others_are_sent(
+    server: Mesibo, make_channel: MakeChannel, heard: Heard
+) -> None:
+    """A question is recorded on Kafka, which may be slow; a send whose answer is not read would count as unknown."""
+    channel = _online(make_channel(), heard)
+    ann = server.person("ann@example.com")
+    ann.send("think", to="rollcast")
+    heard.until(lambda: len(heard.inbound) == 1)
+    try:
+        channel.send(a_notification(ANN))
+    finally:
+        heard.go_on.set()
+
+
 def test_a_message_to_nobody_fails_by_name(make_channel: MakeChannel, heard: Heard) -> None:
     channel = _online(make_channel(), heard)
     sent = channel.send(a_notification("chat:nobody"))
@@ -197,7 +214,7 @@ def test_a_wrong_token_is_read_again_from_its_file(
 ) -> None:
     file = tmp_path / "wrong"
     file.write_text("last year's", encoding="utf-8")
-    channel = make_channel(file, patience_seconds=0.3)
+    channel = make_channel(file, patience_seconds=3.0)
     channel.start(heard)
     _until(lambda: "AUTHFAIL" in str(channel.problem), lambda: channel.problem)
     file.write_text(server.token_of("rollcast"), encoding="utf-8")
@@ -217,6 +234,39 @@ def test_its_process_may_die(server: Mesibo, make_channel: MakeChannel, heard: H
     _until(lambda: channel.problem is None, lambda: channel.problem)
     channel.send(a_notification(ANN))
     ann.wait_for("Vega")
+
+
+def test_what_it_cannot_send_is_refused_and_costs_the_others_nothing(
+    server: Mesibo, make_channel: MakeChannel, heard: Heard
+) -> None:
+    """Half a character: JSON has it, the wire has not."""
+    channel = _online(make_channel(), heard)
+    ann = server.person("ann@example.com")
+    child = channel._child
+    with pytest.raises(Refused, match="it cannot send this: UnicodeEncodeError"):
+        channel.send(a_notification(ANN, text="\ud800"))
+    channel.send(a_notification(ANN, text="medicine"))
+    ann.wait_for("medicine")
+    assert channel._child is child
+
+
+def test_the_sdk_sees_no_credentials_of_ours(
+    make_channel: MakeChannel, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROLLCAST_KAFKA_PASSWORD", "sesame")
+    channel = _online(make_channel(), heard)
+    assert channel._child is not None
+    assert b"sesame" not in Path(f"/proc/{channel._child.pid}/environ").read_bytes()
+
+
+def test_two_users_of_our_own_are_two_processes(server: Mesibo, make_channel: MakeChannel, heard: Heard) -> None:
+    """The SDK is one a process; a second channel would get the first one's."""
+    first, second = _online(make_channel(), heard), _online(make_channel(server.token_file_of("cellar")), heard)
+    ann = server.person("ann@example.com")
+    first.send(a_notification(ANN, text="one"))
+    assert ann.wait_for("one")["sender"] == "rollcast"
+    second.send(a_notification(ANN, text="two"))
+    assert ann.wait_for("two")["sender"] == "cellar"
 
 
 def test_after_the_stop_nothing_is_sent_and_nothing_is_left(make_channel: MakeChannel, heard: Heard) -> None:

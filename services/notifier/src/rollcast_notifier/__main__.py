@@ -17,7 +17,9 @@ from rollcast_common.kafka import load_kafka_params
 from rollcast_common.logs import LogFormat, configure_logs
 from rollcast_common.sparing_logs import Sparingly
 from rollcast_notifier.console.commands import console_token
+from rollcast_notifier.management_commands import endpoints_app, groups_app
 from rollcast_notifier.outbox_commands import held_app, outbox
+from rollcast_notifier.rule_commands import check, test_rule
 from rollcast_notifier.service import run_notifier
 from rollcast_notifier.settings import NotifierSettings
 
@@ -33,9 +35,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Tells people what a stream's models predict, and brings their answers back.",
 )
+app.command()(check)
+app.command()(test_rule)
 app.command()(outbox)
 app.add_typer(held_app, name="held")
 app.command()(console_token)
+app.add_typer(endpoints_app, name="endpoints")
+app.add_typer(groups_app, name="groups")
 
 
 @app.command()

@@ -23,6 +23,7 @@ _MOST_AT_ONCE = 1000
 _LOOK_EVERY_SECONDS = 0.2
 _AGAIN_SECONDS = 1.0
 _FLUSH_SECONDS = 1.0
+_DELIVERY_MS = 30_000
 _SAY_EVERY_SECONDS = 30.0
 _CUT_CHARACTERS = 1000
 _FINAL = ("expired", "failed")
@@ -42,7 +43,7 @@ class ReceiptPublisher:
             kafka,
             self._watch,
             client_id=f"{client_id}-receipts",
-            settings={"linger.ms": 5, "delivery.timeout.ms": 30_000},
+            settings={"linger.ms": 5, "delivery.timeout.ms": _DELIVERY_MS},
         )
         self._refused: list[KafkaError] = []
         self._say_at = 0.0

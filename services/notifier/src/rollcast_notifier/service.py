@@ -41,6 +41,7 @@ _TOPICS = (
     *("app_messages", "notifications", "notifications_failed"),
     *("requests", "feedback", "assignments"),
 )
+_CONSOLE_TOPICS = ("dead_letters", "predictor_status")
 _STALLED_AFTER_SECONDS = 60.0
 _LOOK_EVERY_SECONDS = 0.5
 _PURGE_EVERY_SECONDS = 10.0
@@ -154,7 +155,7 @@ def run_notifier(
         channels = make_channels(
             rules.current.document.channels,
             console=_no_console if console is None else console.channel,
-            folder=settings.outbox.parent,
+            folder=settings.outbox.absolute().parent,
         )
         conversation = Conversation(
             rules,
@@ -206,7 +207,8 @@ def _check_kafka(kafka: KafkaParams, settings: NotifierSettings, client_id: str)
     """What is wrong from the start is said at the start, in one line."""
     reach_broker(kafka, client_id=client_id, timeout_seconds=settings.startup_timeout_seconds)
     admin = make_admin(kafka, ErrorWatch(kafka.broker.servers), client_id=client_id)
-    check_topics(admin, [kafka.topics.full(name) for name in _TOPICS], servers=kafka.broker.servers)
+    wanted = _TOPICS if settings.console_users is None else (*_TOPICS, *_CONSOLE_TOPICS)
+    check_topics(admin, [kafka.topics.full(name) for name in wanted], servers=kafka.broker.servers)
 
 
 class _Notifier:

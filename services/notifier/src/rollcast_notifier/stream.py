@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 
 import structlog
 from confluent_kafka import (
-    OFFSET_BEGINNING,
     OFFSET_INVALID,
     Consumer,
     KafkaError,
@@ -27,7 +26,7 @@ from rollcast_notifier.metrics import NotifierMetrics
 from rollcast_notifier.notification import Notification
 from rollcast_notifier.outbox import Outbox, OutboxProblem
 
-__all__ = ["Select", "Stream"]
+__all__ = ["Select", "Stream", "where_to_begin"]
 
 _log = structlog.get_logger()
 
@@ -229,43 +228,27 @@ class Stream:
         _log.info("partitions assigned", partitions={p.partition: p.offset for p in places}, owned=len(self._owned))
 
     def _beginning(self, consumer: Consumer, place: TopicPartition, recorded: int | None) -> TopicPartition:
-        """The recorded place, unless the partition is not the one that it is of."""
         number = place.partition
         if recorded is None:
             return TopicPartition(self._topic, number, OFFSET_INVALID)  # as the group committed, or auto_offset_reset
         try:
-            low, high = consumer.get_watermark_offsets(TopicPartition(self._topic, number), timeout=_ASK_SECONDS)
+            first, end = consumer.get_watermark_offsets(TopicPartition(self._topic, number), timeout=_ASK_SECONDS)
             committed = consumer.committed([TopicPartition(self._topic, number)], timeout=_ASK_SECONDS)[0].offset
         except KafkaException as error:
             _log.warning("reading on where the outbox says, unasked", partition=number, why=str(error))
             return TopicPartition(self._topic, number, recorded)
-        if recorded > high:
-            begin = committed if 0 <= committed <= high else OFFSET_BEGINNING
+        offset, surprise = where_to_begin(recorded, committed=committed, first=first, end=end)
+        if surprise is not None:
             _log.warning(
-                "the topic ends before the place that the outbox knows: it was created anew, and is read again",
-                partition=number,
-                recorded=recorded,
-                end=high,
-                begin=begin,
-            )
-            return TopicPartition(self._topic, number, begin)
-        if recorded < low:
-            _log.error(
-                "predictions were deleted before they were read: is the topic's retention too short?",
-                partition=number,
-                recorded=recorded,
-                first=low,
-                lost=low - recorded,
-            )
-            return TopicPartition(self._topic, number, low)
-        if committed > recorded:
-            _log.warning(
-                "the group has committed more than the outbox knows, and is read again from there: an older outbox?",
+                surprise,
                 partition=number,
                 recorded=recorded,
                 committed=committed,
+                first=first,
+                end=end,
+                begins=offset,
             )
-        return TopicPartition(self._topic, number, recorded)
+        return TopicPartition(self._topic, number, offset)
 
     def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         self._owned -= {place.partition for place in partitions}
@@ -299,6 +282,21 @@ class Stream:
             return False
         self._said[key] = now + _SAY_EVERY_SECONDS
         return True
+
+
+def where_to_begin(recorded: int, *, committed: int, first: int, end: int) -> tuple[int, str | None]:
+    """The offset, and what is surprising about it. The recorded place, unless the partition is not the one it is of.
+
+    `committed` is the group's, negative where there is none; the partition holds `first` up to before `end`.
+    """
+    if recorded > end:
+        begin = committed if first <= committed <= end else first
+        return begin, "the topic ends before the place that the outbox knows: it was created anew, and is read again"
+    if recorded < first:
+        return first, "predictions were deleted before they were read: is the topic's retention too short?"
+    if committed > recorded:
+        return recorded, "the group has committed more than the outbox knows, which is read again: an older outbox?"
+    return recorded, None
 
 
 def _was_away(watch: ErrorWatch) -> bool:

@@ -1,7 +1,7 @@
 # ruff: noqa: N802, ARG002, FBT001, SLF001  # the SDK's own names and signatures; one module that knows itself
 """Stands in for mesibo's SDK 2.x: its names, its statuses, its habits, on the embedded mesibo instead of mesibo's own.
 
-Where this file's folder comes first on PYTHONPATH, `import mesibo` is this; ROLLCAST_EMBEDDED_MESIBO says where the
+Where this file's folder comes first on PYTHONPATH, `import mesibo` is this; MESIBO_EMBEDDED says where the
 embedded server listens. Only what a notifier needs is here. As the real one it
 
 - runs its listener in a thread of its own, and for what is sent in the sender's;
@@ -165,6 +165,7 @@ class Mesibo:
         return MesiboMessage(self, None, gid)
 
     def _send(self, message: MesiboMessage) -> int:
+        (message.message or "").encode()  # as the real one, which raises for half a character
         self._tell("Mesibo_onMessage", message)
         with self._lock:
             if not self._signed_in:
@@ -245,7 +246,7 @@ class Mesibo:
 
     def _posted(self, what: str, **fields: Any) -> dict[str, Any]:
         request = urllib.request.Request(  # noqa: S310  # the loopback address of the embedded server
-            f"{os.environ['ROLLCAST_EMBEDDED_MESIBO']}/people/{what}",
+            f"{os.environ['MESIBO_EMBEDDED']}/people/{what}",
             json.dumps({"token": self._token, **fields}).encode(),
             {"Content-Type": "application/json"},
         )

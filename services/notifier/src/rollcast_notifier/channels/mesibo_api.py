@@ -54,7 +54,7 @@ class MesiboApi:
     def call(self, op: str, **fields: Any) -> dict[str, Any]:
         """The answer to one operation. Raises SendFailed: ApiRefused, AppUnusable, Throttled, Unavailable, Unknown."""
         token = self._token.read().get_secret_value()
-        answer = self._exchange.post(json.dumps({"op": op, "token": token, **fields}, ensure_ascii=False).encode())
+        answer = self._exchange.post(json.dumps({"op": op, "token": token, **fields}).encode())
         said = _object(answer.body)
         if said.get("result") is True:
             return said

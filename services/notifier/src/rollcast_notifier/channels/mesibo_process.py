@@ -6,7 +6,8 @@ fault on a token that it did not like. None of that may touch the other channels
 
 In, on stdin: first `{"token", "app_id", "database"}`, then orders
 `{"send": number, "to" | "group", "text", "expiry", "receipts"}`; the end of stdin is the end.
-Out, on what was stdout: `{"problem"}` before it ends for a reason, `{"status"}`, `{"sent": number, "result", "mid"}`,
+Out, on what was stdout: `{"problem"}` before it ends for a reason, `{"status"}`, `{"sent": number, "result", "mid"}` or
+`{"sent": number, "error"}`,
 `{"receipt": mid, "became"}`, `{"message": id, "from", "text"}`. What the SDK itself prints goes to stderr.
 """
 
@@ -115,16 +116,20 @@ def _listener(sdk: Any, wire: _Wire) -> Any:
 
 
 def _send(api: Any, wire: _Wire, order: dict[str, Any]) -> None:
-    message = api.newGroupMessage(order["group"]) if "group" in order else api.newMessage(order["to"])
-    message.message = order["text"]
-    if "delivered" in order["receipts"]:
-        message.enableDeliveryReceipt(True)
-    if "read" in order["receipts"]:
-        message.enableReadReceipt(True)
-    if order["expiry"] is not None:
-        message.setExpiry(order["expiry"])
-    result = message.send()
-    wire.tell(sent=order["send"], result=result, mid=str(message.mid))
+    try:
+        message = api.newGroupMessage(order["group"]) if "group" in order else api.newMessage(order["to"])
+        message.message = order["text"]
+        if "delivered" in order["receipts"]:
+            message.enableDeliveryReceipt(True)
+        if "read" in order["receipts"]:
+            message.enableReadReceipt(True)
+        if order["expiry"] is not None:
+            message.setExpiry(order["expiry"])
+        result, mid = message.send(), str(message.mid)
+    except Exception as error:  # noqa: BLE001  # what native code cannot take must not end the process for all others
+        wire.tell(sent=order["send"], error=f"{type(error).__name__}: {error}")
+    else:
+        wire.tell(sent=order["send"], result=result, mid=mid)
 
 
 if __name__ == "__main__":

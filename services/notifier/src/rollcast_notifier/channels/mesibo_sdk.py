@@ -7,11 +7,14 @@ handed over only while the user is online: what waits, waits in our outbox, whic
 import contextlib
 import itertools
 import json
+import os
+import queue
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,6 +38,9 @@ _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0
 _ANSWER_SECONDS = 10.0
 _STOP_SECONDS = 3.0
+_ITS_OWN = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "TZ")
+_NEWS_SECONDS = 5.0
+"""For what was heard and is not recorded yet, at the end."""
 
 
 class MesiboSdkChannel:
@@ -77,6 +83,8 @@ class MesiboSdkChannel:
         self._waiting: dict[int, Future[dict[str, Any]]] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"channel-{name}", daemon=True)
+        self._news: queue.SimpleQueue[partial[None] | None] = queue.SimpleQueue()
+        self._teller = threading.Thread(target=self._tell_news, name=f"channel-{name}-news", daemon=True)
 
     @property
     def problem(self) -> str | None:
@@ -86,12 +94,16 @@ class MesiboSdkChannel:
         self._events = events
         self._problem = "connecting"
         self._thread.start()
+        self._teller.start()
 
     def stop(self) -> None:
         self._stopping.set()
         self._end_child()
         if self._thread.is_alive():
             self._thread.join()
+        if self._teller.is_alive():
+            self._news.put(None)
+            self._teller.join(_NEWS_SECONDS)
 
     def send(self, notification: Notification) -> Sent:
         asked = message_of(notification, sender="", now=time.time())
@@ -102,6 +114,8 @@ class MesiboSdkChannel:
             "receipts": sorted(notification.wants),
         }
         answer = self._answered(order)
+        if "error" in answer:
+            raise Refused(f"mesibo SDK: it cannot send this: {answer['error']}")
         result = answer["result"]
         if result == 0:
             return Sent(str(answer["mid"]))
@@ -153,7 +167,12 @@ class MesiboSdkChannel:
         # -P: its working directory, where the SDK keeps its files, is no place to import from.
         command = [sys.executable, "-P", "-m", "rollcast_notifier.channels.mesibo_process"]
         child = subprocess.Popen(  # noqa: S603  # our own module
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self._folder
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self._folder,
+            env=_its_environment(),
         )
         assert child.stdout is not None  # noqa: S101  # asked for above
         assert child.stderr is not None  # noqa: S101  # asked for above
@@ -171,6 +190,8 @@ class MesiboSdkChannel:
                 with contextlib.suppress(OSError):
                     _tell(child, {"token": token, "app_id": self._app_id, "database": self._database})
             for line in child.stdout:
+                if not line.endswith(b"\n"):  # its end came in the middle
+                    break
                 said = json.loads(line)
                 if "status" in said:
                     self._silent = False
@@ -200,7 +221,8 @@ class MesiboSdkChannel:
             future.set_exception(OutcomeUnknown("mesibo SDK: its process ended before it answered"))
 
     def _hear(self, said: dict[str, Any]) -> None:
-        assert self._events is not None  # noqa: S101  # start() has set it
+        events = self._events
+        assert events is not None  # noqa: S101  # start() has set it
         if "problem" in said:
             self._problem = said["problem"]
         elif "sent" in said:
@@ -210,17 +232,19 @@ class MesiboSdkChannel:
                 future.set_result(said)
         elif "receipt" in said:
             if receipt := receipt_of(said["became"]):
-                self._safely(self._events.receipt, self.name, said["receipt"], *receipt)
+                self._news.put(partial(events.receipt, self.name, said["receipt"], *receipt))
         elif "message" in said:
             sender = Receiver(self.name, said["from"])
-            self._safely(self._events.message, Inbound(said["message"], sender, said["text"], int(time.time() * 1000)))
+            inbound = Inbound(said["message"], sender, said["text"], int(time.time() * 1000))
+            self._news.put(partial(events.message, inbound))
 
-    def _safely(self, tell: Any, *what: Any) -> None:
-        """A fault of whoever listens must not end the reading of what comes after it."""
-        try:
-            tell(*what)
-        except Exception:  # noqa: BLE001  # whatever the service's own code raises
-            _log.exception("an event was not taken", channel=self.name)
+    def _tell_news(self) -> None:
+        """In a thread of its own: while a person's question is looked into, answers to `send` are still read."""
+        while (news := self._news.get()) is not None:
+            try:
+                news()
+            except Exception:  # noqa: BLE001  # whatever the service's own code raises
+                _log.exception("an event was not taken", channel=self.name)
 
     def _repeat(self, words: IO[bytes], token: str) -> None:
         """What the SDK prints is for whoever looks closely."""
@@ -271,6 +295,13 @@ class _Patience:
         elif not running and self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _its_environment() -> dict[str, str]:
+    """Not ours: Kafka's and S3's credentials may be in it, and none of them are the SDK's business."""
+    return {
+        name: value for name, value in os.environ.items() if name in _ITS_OWN or name.startswith(("LC_", "MESIBO_"))
+    }
 
 
 def _tell(child: subprocess.Popen[bytes], said: dict[str, Any]) -> None:

@@ -152,7 +152,7 @@ def body_of(notification: Notification) -> bytes:
         "expires": None if notification.expires is None else _iso(notification.expires),
     }
     whole = {"type": "rollcast.notification", "timestamp": _iso(notification.created), "data": data}
-    return json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(whole, separators=(",", ":")).encode()
 
 
 def _iso(milliseconds: int) -> str:

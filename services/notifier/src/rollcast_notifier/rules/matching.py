@@ -11,7 +11,15 @@ from rollcast_notifier.rules.conditions import Condition, Typing
 
 __all__ = ["Matcher"]
 
-_Failed = Callable[[int, int, str], None]
+_Failed = Callable[[int, str], None]
+
+
+@dataclass(slots=True)
+class _Answer:
+    """Of one condition under one typing: what it is for each row, and why it could not be computed for some."""
+
+    cells: pl.Series
+    failures: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -55,49 +63,49 @@ class Matcher:
     def matches(self, rows: Sequence[Mapping[str, Any]], failed: _Failed = lambda *_: None) -> list[list[int]]:
         """Of each condition the positions of the rows for which it is true, in order.
 
-        `failed(condition, rows, why)` is called for rows of which a condition cannot be computed (a text that is CAST
-        to a number and is none): there it is not true.
+        `failed(condition, why)` is called for each row of which a condition cannot be computed (a text that is CAST to
+        a number and is none): there it is not true.
         """
         if not rows:
             return [[] for _ in self._conditions]
-        answers: dict[tuple[int, int], pl.Series] = {}
+        answers: dict[tuple[int, int], _Answer] = {}
         for world in self._worlds:
-            table = world.table(rows)
-            for asked, expression, answer in zip(
-                world.asked, world.expressions, _select(table, world.expressions), strict=True
-            ):
-                answers[asked] = _one_by_one(table, expression, asked[0], failed) if answer is None else answer
+            answers.update(zip(world.asked, _answers(world.table(rows), world.expressions), strict=True))
         found = []
         for number, condition in enumerate(self._conditions):
-            of_typings = [answers[number, choice] for choice in range(len(condition.typings))]
-            answer = of_typings[0] if len(of_typings) == 1 else _chosen(condition, of_typings, rows)
-            found.append(answer.arg_true().to_list())
+            answer = answers[number, 0]
+            if len(condition.typings) > 1:
+                answer = _chosen(condition, [answers[number, choice] for choice in range(len(condition.typings))], rows)
+            for why in answer.failures.values():
+                failed(number, why)
+            found.append(answer.cells.arg_true().to_list())
         return found
 
 
-def _select(table: pl.DataFrame, expressions: Sequence[pl.Expr]) -> list[pl.Series] | list[None]:
+def _answers(table: pl.DataFrame, expressions: Sequence[pl.Expr]) -> list[_Answer]:
     try:
-        return table.select(expressions).get_columns()
+        return [_Answer(cells) for cells in table.select(expressions).get_columns()]
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
-        return [None] * len(expressions)
+        return [_alone(table, expression, 0) for expression in expressions]
 
 
-def _one_by_one(table: pl.DataFrame, expression: pl.Expr, number: int, failed: _Failed) -> pl.Series:
+def _alone(table: pl.DataFrame, expression: pl.Expr, first: int) -> _Answer:
     """One condition alone; where it fails, on halves, until the rows that it fails for are alone."""
     try:
-        return table.select(expression).to_series()
+        return _Answer(table.select(expression.alias("")).to_series())
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         if table.height == 1:
-            failed(number, 1, str(error).partition("\n")[0])
-            return pl.Series([None], dtype=pl.Boolean)
+            return _Answer(pl.Series("", [None], dtype=pl.Boolean), {first: str(error).partition("\n")[0]})
     half = table.height // 2
-    return pl.concat([_one_by_one(part, expression, number, failed).alias("") for part in (table[:half], table[half:])])
+    one, other = _alone(table[:half], expression, first), _alone(table[half:], expression, first + half)
+    return _Answer(pl.concat([one.cells, other.cells]), one.failures | other.failures)
 
 
-def _chosen(condition: Condition, answers: Sequence[pl.Series], rows: Sequence[Mapping[str, Any]]) -> pl.Series:
+def _chosen(condition: Condition, answers: Sequence[_Answer], rows: Sequence[Mapping[str, Any]]) -> _Answer:
     """Each row's answer under the first typing that loses none of its values; else under the first."""
-    cells: list[list[bool | None]] = [answer.to_list() for answer in answers]
-    chosen = []
+    cells: list[list[bool | None]] = [answer.cells.to_list() for answer in answers]
+    chosen: list[bool | None] = []
+    failures: dict[int, str] = {}
     for position, row in enumerate(rows):
         values = {column: column.of(row) for column in condition.columns}
         choice = next(
@@ -109,4 +117,6 @@ def _chosen(condition: Condition, answers: Sequence[pl.Series], rows: Sequence[M
             0,
         )
         chosen.append(cells[choice][position])
-    return pl.Series(chosen, dtype=pl.Boolean)
+        if position in answers[choice].failures:
+            failures[position] = answers[choice].failures[position]
+    return _Answer(pl.Series("", chosen, dtype=pl.Boolean), failures)

@@ -34,18 +34,25 @@ _write_reply = compile_template(
 )
 
 _Facts = Mapping[str, Any]
+_Warn = Callable[..., object]
 
 
 class RuleBook:
     """Not for several threads at once: it keeps count for the rate limits."""
 
-    def __init__(self, document: NotificationsDocument, *, before: "RuleBook | None" = None) -> None:
-        """`before` are the rules that these replace: who was told much by those is not told as much again."""
+    def __init__(
+        self, document: NotificationsDocument, *, before: "RuleBook | None" = None, warn: _Warn | None = None
+    ) -> None:
+        """`before` are the rules that these replace: who was told much by those is not told as much again. `warn` hears
+        what goes wrong with a prediction, once a minute of each kind; else the log does.
+        """
+        self._warn = warn or _log.warning
         self.document = document
         self._subscriptions = document.subscriptions
-        conditions = [(i, parse_condition(s.when)) for i, s in enumerate(self._subscriptions) if s.when is not None]
-        self._conditional = [index for index, _ in conditions]
-        self._matcher = Matcher([condition for _, condition in conditions])
+        self.conditions = {s.name: parse_condition(s.when) for s in self._subscriptions if s.when is not None}
+        """By the subscription's name; those that tell everything have none."""
+        self._conditional = [index for index, s in enumerate(self._subscriptions) if s.when is not None]
+        self._matcher = Matcher([*self.conditions.values()])
         self._always = [index for index, s in enumerate(self._subscriptions) if s.when is None]
         self._writers = [compile_template(s.template) if s.template is not None else None for s in self._subscriptions]
         self.buckets: Buckets = before.buckets if before is not None else Buckets()
@@ -56,9 +63,9 @@ class RuleBook:
         """Requests that wanted to be answered to somebody who is not allowed."""
 
     @classmethod
-    def load(cls, path: Path, *, before: "RuleBook | None" = None) -> Self:
+    def load(cls, path: Path, *, before: "RuleBook | None" = None, warn: _Warn | None = None) -> Self:
         """Raises ConfigError that says everything that is wrong."""
-        return cls(load_notifications(path), before=before)
+        return cls(load_notifications(path), before=before, warn=warn)
 
     @property
     def count(self) -> int:
@@ -157,7 +164,7 @@ class RuleBook:
                 problem = "it gave no text"
             except TextFailed as failure:
                 problem = str(failure)
-            self._failed(subscription.name, 1, f"its template failed, the plain sentence is sent instead: {problem}")
+            self._failed(subscription.name, f"its template failed, the plain sentence is sent instead: {problem}")
         return default_text(names)
 
     def _asker(self, prediction: Prediction) -> Receiver | None:
@@ -185,12 +192,12 @@ class RuleBook:
         )
         return None
 
-    def _condition_failed(self, number: int, rows: int, why: str) -> None:
+    def _condition_failed(self, number: int, why: str) -> None:
         subscription = self._subscriptions[self._conditional[number]]
-        self._failed(subscription.name, rows, f"its condition cannot be computed, so it is not told: {why}")
+        self._failed(subscription.name, f"its condition cannot be computed, so it is not told: {why}")
 
-    def _failed(self, name: str, count: int, why: str) -> None:
-        self.failures[name] = self.failures.get(name, 0) + count
+    def _failed(self, name: str, why: str) -> None:
+        self.failures[name] = self.failures.get(name, 0) + 1
         self._say(
             name, "a subscription failed for a prediction", subscription=name, why=why, so_far=self.failures[name]
         )
@@ -200,4 +207,4 @@ class RuleBook:
         now = time.monotonic()
         if now >= self._said.get(kind, 0.0):
             self._said[kind] = now + _SAY_EVERY_SECONDS
-            _log.warning(text, **facts)
+            self._warn(text, **facts)

@@ -13,7 +13,16 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from rollcast_notifier.rules.facts import FACTS, GROUPS
 
-__all__ = ["MORE_NAMES", "MOST_CHARACTERS", "TextFailed", "WrongTemplate", "compile_template", "default_text", "shown"]
+__all__ = [
+    "MORE_NAMES",
+    "MOST_CHARACTERS",
+    "TextFailed",
+    "WrongTemplate",
+    "compile_template",
+    "default_text",
+    "features_in",
+    "shown",
+]
 
 MOST_CHARACTERS = 4000
 """A text is cut there."""
@@ -143,6 +152,23 @@ def compile_template(text: str) -> Callable[[Mapping[str, Any]], str]:
         return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 2]} …"
 
     return write
+
+
+def features_in(text: str) -> list[str]:
+    """The features that a template names, sorted; one that it works out, as in a loop, is not among them."""
+    tree = _ENVIRONMENT.parse(text)
+    found: set[str] = set()
+    for dotted in tree.find_all(nodes.Getattr):
+        if _is_features(dotted.node) and not hasattr(dict, dotted.attr):
+            found.add(dotted.attr)
+    for indexed in tree.find_all(nodes.Getitem):
+        if _is_features(indexed.node) and isinstance(indexed.arg, nodes.Const):
+            found.add(str(indexed.arg.value))
+    return sorted(found)
+
+
+def _is_features(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.Name) and node.name == "features"
 
 
 def _check(tree: nodes.Template) -> None:
