@@ -16,6 +16,7 @@ from rollcast_common.errors import ConfigError, KafkaDenied, RollcastError, Topi
 from rollcast_common.kafka import load_kafka_params
 from rollcast_common.logs import LogFormat, configure_logs
 from rollcast_common.sparing_logs import Sparingly
+from rollcast_notifier.console.commands import console_token
 from rollcast_notifier.outbox_commands import held_app, outbox
 from rollcast_notifier.service import run_notifier
 from rollcast_notifier.settings import NotifierSettings
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.command()(outbox)
 app.add_typer(held_app, name="held")
+app.command()(console_token)
 
 
 @app.command()
@@ -83,6 +85,14 @@ def run(
         Path | None,
         typer.Option(envvar="ROLLCAST_CONSOLE_USERS", help="Who may enter the web console; without it there is none."),
     ] = None,
+    console_hosts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--console-name",
+            envvar="ROLLCAST_CONSOLE_HOSTS",
+            help="A name that the console is called by; repeatable. Requests to other names are refused.",
+        ),
+    ] = None,
     startup_timeout_seconds: Annotated[
         float,
         typer.Option(envvar="ROLLCAST_STARTUP_TIMEOUT_SECONDS", help="How long to look for Kafka before giving up."),
@@ -122,6 +132,7 @@ def run(
                 "console_host": console_host,
                 "console_port": console_port,
                 "console_users": console_users,
+                "console_hosts": console_hosts or (),
                 "startup_timeout_seconds": startup_timeout_seconds,
                 "metrics_host": metrics_host,
                 "metrics_port": metrics_port,

@@ -48,4 +48,4 @@ class NotifierMetrics:
         self.lag = gauge("lag_records", "Predictions that are not read yet.")
         self.rules = gauge("rules", "Subscriptions in force.")
         self.rules_reload_failures = counter("rules_reload_failures", "Times that a changed rule file was refused.")
-        self.console_sessions = gauge("console_sessions", "Sessions of the web console.")
+        self.console_sessions = gauge("console_sessions", "Pages of the web console that are open.")

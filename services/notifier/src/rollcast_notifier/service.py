@@ -12,10 +12,11 @@ from prometheus_client import CollectorRegistry
 from rollcast_common.artifacts import S3Params
 from rollcast_common.contracts import Prediction, ReceiptState
 from rollcast_common.endpoint import Endpoint, Health
-from rollcast_common.errors import RollcastError
+from rollcast_common.errors import ConfigError, RollcastError
 from rollcast_common.kafka import ErrorWatch, KafkaParams, check_topics, make_admin, reach_broker
 from rollcast_notifier.channels.channel import Channel
 from rollcast_notifier.channels.factory import make_channels
+from rollcast_notifier.console.part import ConsolePart
 from rollcast_notifier.delivery import Dispatcher, Patience
 from rollcast_notifier.inbound.answering import FeedbackWriter
 from rollcast_notifier.inbound.asking import Asker
@@ -25,6 +26,7 @@ from rollcast_notifier.metrics import NotifierMetrics
 from rollcast_notifier.notification import Inbound, Notification, notification_id
 from rollcast_notifier.outbox import Outbox, OutboxProblem, now_ms
 from rollcast_notifier.receipts import ReceiptPublisher
+from rollcast_notifier.rules.allowing import is_allowed
 from rollcast_notifier.rules.document import CONVERSATION
 from rollcast_notifier.rules.rate_limits import Buckets
 from rollcast_notifier.rules.reloading import LiveRules
@@ -146,12 +148,18 @@ def run_notifier(
         )
         stack.callback(outbox.close)
         _check_kafka(kafka, settings, group)
-        channels = make_channels(rules.current.document.channels, console=_no_console, folder=settings.outbox.parent)
         cards = Cards(kafka, s3, installation=settings.installation, namespace=settings.namespace)
+        asker = Asker(kafka)
+        console = _console(settings, kafka, group, cards, asker, rules, metrics)
+        channels = make_channels(
+            rules.current.document.channels,
+            console=_no_console if console is None else console.channel,
+            folder=settings.outbox.parent,
+        )
         conversation = Conversation(
             rules,
             cards,
-            Asker(kafka),
+            asker,
             FeedbackWriter(kafka),
             outbox,
             Buckets(),
@@ -160,12 +168,38 @@ def run_notifier(
         notifier = _Notifier(settings, kafka, outbox, metrics, state, rules, channels, conversation, group)
         stack.enter_context(rules)
         stack.enter_context(cards)
+        if console is not None:
+            stack.enter_context(console)
+            state.console_port = console.port
         notifier.run(stopping, checks=[cards.check])
         _log.info("notifier ended")
 
 
 def _no_console(name: str) -> Channel:
-    raise NotImplementedError(name)
+    raise ConfigError(f"channel {name}: type console needs the console; name its users file in ROLLCAST_CONSOLE_USERS")
+
+
+def _console(
+    settings: NotifierSettings,
+    kafka: KafkaParams,
+    group: str,
+    cards: Cards,
+    asker: Asker,
+    rules: LiveRules,
+    metrics: NotifierMetrics,
+) -> ConsolePart | None:
+    if settings.console_users is None:
+        return None
+    return ConsolePart(
+        settings,
+        settings.console_users,
+        kafka,
+        group=group,
+        cards=cards,
+        asker=asker,
+        allows=lambda receiver: is_allowed(receiver, rules.current.document.inbound.allow),
+        on_sessions=metrics.console_sessions.set,
+    )
 
 
 def _check_kafka(kafka: KafkaParams, settings: NotifierSettings, client_id: str) -> None:

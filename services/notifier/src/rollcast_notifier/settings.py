@@ -37,6 +37,9 @@ class NotifierSettings(Settings):
     console_users: Path | None = None
     """Who may enter the web console; without it there is none."""
 
+    console_hosts: tuple[str, ...] = ()
+    """The names that the console is called by, where it is not on the loopback interface; none: any."""
+
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=9110, ge=0, le=65535)
 
