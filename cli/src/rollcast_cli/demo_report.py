@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from rollcast_cli.console import shown_ms
+from rollcast_cli.demo_person import Talk
 from rollcast_cli.reckoning import Reckoning
 from rollcast_cli.rolling.timeline import Moment
 
@@ -26,6 +27,7 @@ class Outcome:
     """From the verdict to its last output."""
     moments: list[Moment]
     reckoning: Reckoning
+    talk: Talk
 
 
 def timeline_table(outcome: Outcome) -> Table:
@@ -52,7 +54,7 @@ def report_table(outcome: Outcome, title: str) -> Table:
     for name, value in (
         ("trained", f"3 ({outcome.first}, {outcome.second}, {outcome.bad})"),
         ("requests acknowledged", f"{count.requests:,}"),
-        ("predictions", f"{count.predictions:,}"),
+        ("predictions, one of them for a person", f"{count.predictions:,}"),
         ("dead letters", f"{count.dead_letters:,}"),
         ("  planted, and come back", f"{count.planted_answered:,} of {count.planted:,}"),
         ("  others", f"{count.unplanted_dead_letters:,}"),
@@ -61,6 +63,9 @@ def report_table(outcome: Outcome, title: str) -> Table:
         ("  announced to live", f"{outcome.rollout_seconds:.1f} s"),
         ("rolled back under traffic", f"{outcome.bad} ({outcome.reason})"),
         ("  verdict to its last output", f"{outcome.rollback_ms:.0f} ms"),
+        ("asked by message, answered after", f"{outcome.talk.answered_ms:.0f} ms"),
+        ("  receipts of the answer", ", ".join(outcome.talk.receipts)),
+        ("  what it really was, on topic feedback", bytes(outcome.talk.truth.actual).decode()),
         ("lost", f"{count.lost:,}"),
         ("doubled", f"{count.doubled:,}"),
     ):
