@@ -54,7 +54,7 @@ def report_table(outcome: Outcome, title: str) -> Table:
     for name, value in (
         ("trained", f"3 ({outcome.first}, {outcome.second}, {outcome.bad})"),
         ("requests acknowledged", f"{count.requests:,}"),
-        ("predictions, one of them for a person", f"{count.predictions:,}"),
+        ("predictions", f"{count.predictions:,}"),
         ("dead letters", f"{count.dead_letters:,}"),
         ("  planted, and come back", f"{count.planted_answered:,} of {count.planted:,}"),
         ("  others", f"{count.unplanted_dead_letters:,}"),
@@ -63,9 +63,10 @@ def report_table(outcome: Outcome, title: str) -> Table:
         ("  announced to live", f"{outcome.rollout_seconds:.1f} s"),
         ("rolled back under traffic", f"{outcome.bad} ({outcome.reason})"),
         ("  verdict to its last output", f"{outcome.rollback_ms:.0f} ms"),
+        # It is one prediction more than the stream asked for.
         ("asked by message, answered after", f"{outcome.talk.answered_ms:.0f} ms"),
         ("  receipts of the answer", ", ".join(outcome.talk.receipts)),
-        ("  what it really was, on topic feedback", bytes(outcome.talk.truth.actual).decode()),
+        ("  what it really was", bytes(outcome.talk.truth.actual).decode()),
         ("lost", f"{count.lost:,}"),
         ("doubled", f"{count.doubled:,}"),
     ):
