@@ -51,7 +51,19 @@ from rollcast_common.contracts import (
 from rollcast_common.contracts.dead_letter import dead_letter_headers
 from rollcast_common.contracts.predictor_status import Comparison, TrackCounts, VersionReport
 from rollcast_common.contracts.request import MODEL_HEADER, REPLY_TO_HEADER
-from rollcast_common.kafka import KafkaBrokerParams, KafkaConsumerParams, KafkaParams, TopicNames, topic_specs
+from rollcast_common.kafka import (
+    ABOUT_ROLES,
+    KafkaBrokerParams,
+    KafkaConsumerParams,
+    KafkaParams,
+    Pattern,
+    Right,
+    Role,
+    Scope,
+    TopicNames,
+    rights,
+    topic_specs,
+)
 from rollcast_common.kafka.params import ENVIRONMENT, KafkaProducerParams
 from rollcast_common.models.card import DataFacts, Feature, GoldenRow, InputSchema, ModelCard, PredictionHistogram
 from rollcast_notifier.metrics import NotifierMetrics
@@ -83,6 +95,9 @@ _MARK = "<!-- Made from the code by docs/generate.py (`make docs`); edits here a
 _STATES_BEGIN = "<!-- states: made from the code by docs/generate.py (`make docs`) -->"
 _STATES_END = "<!-- end of states -->"
 _IDENTITY = "`<installation>/<namespace>/<model>`"
+_EXAMPLE = "rollcast"
+"""The installation whose rights are shown: an operator's default."""
+
 _PARTITIONS = 6
 """What `rollcast topics create` makes by default."""
 
@@ -103,6 +118,7 @@ _WORDS = {
 def pages() -> dict[str, str]:
     """The text of every reference page, by file name."""
     return {
+        "acls.md": _acls(),
         "cli.md": _cli(),
         "configuration.md": _configuration(),
         "metrics.md": _metrics(),
@@ -228,6 +244,42 @@ def _configuration() -> str:
             ],
         ),
     )
+
+
+def _acls() -> str:
+    parts: list[str] = []
+    for role in Role:
+        parts += [f"## {role.capitalize()}", ABOUT_ROLES[role]]
+        parts.append(
+            _table(
+                ("on", "name", "may", "because it"),
+                [_right(each) for each in rights(role, Scope(installation=_EXAMPLE))],
+            )
+        )
+    return _page(
+        "Rights on Kafka",
+        "The least that each part needs where Kafka checks rights; without any one of them it does not work, it needs "
+        f"no other. Names are the default ones, of the installation `{_EXAMPLE}`; a prefix stands before each topic. "
+        "`*` is anything. Kafka adds the right to describe to each right to read or write.",
+        "`rollcast acls` prints them as commands of Kafka's tools, as Strimzi's KafkaUsers, as a table or JSON, for "
+        "your names, and gives them with `--apply`: see [Secure Kafka](../how-to/secure-kafka.md#who-may-do-what).",
+        *parts,
+        "## The slots of one model",
+        "`rollcast acls --role predictor --namespace shop --model wine-price`: the topics as above, and",
+        _table(
+            ("on", "name", "may", "because it"),
+            [
+                _right(each)
+                for each in rights(Role.PREDICTOR, Scope(installation=_EXAMPLE, namespace="shop", model="wine-price"))
+                if each.resource != "topic"
+            ],
+        ),
+    )
+
+
+def _right(right: Right) -> tuple[str, ...]:
+    name = f"`{right.name}*`" if right.pattern is Pattern.PREFIXED else f"`{right.name}`"
+    return right.resource.value, name, ", ".join(right.operations), right.why
 
 
 def _cli() -> str:

@@ -18,8 +18,10 @@ _VIEWS = ("live", "ask", "models", "accuracy", "dead-letters")
 _NAMELESS = """() => [...document.querySelectorAll("input, select, textarea, button, a, summary, [role=img], img")]
   .filter((element) => element.type !== "hidden" && element.checkVisibility())
   .filter((element) => {
-    const labels = [...(element.labels ?? [])].map((label) => label.textContent).join("");
-    const by = (element.getAttribute("aria-labelledby") ?? "").split(" ").map((id) => document.getElementById(id)?.textContent ?? "").join("");
+    const $ = (id) => document.getElementById(id);
+    const texts = (elements) => [...elements].map((found) => found?.textContent ?? "").join("");
+    const labels = texts(element.labels ?? []);
+    const by = texts((element.getAttribute("aria-labelledby") ?? "").split(" ").map((id) => $(id)));
     const name = labels || by || element.getAttribute("aria-label") || element.textContent;
     return !name.trim() && element.getAttribute("alt") === null;
   })
@@ -33,13 +35,14 @@ _FAINT = """() => {
     for (const colour of colours) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); }
     return [...canvas.getImageData(0, 0, 1, 1).data];
   };
-  const light = ([r, g, b]) => [r, g, b].map((c) => c / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, c, at) => sum + c * [0.2126, 0.7152, 0.0722][at], 0);
+  const linear = (c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
+  const exempt = "option, datalist, [aria-hidden=true], .unseen, .skip, :disabled, .silent";
   const faint = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
     const element = node.parentElement;
-    if (!node.data.trim() || !element.checkVisibility() || element.closest("option, datalist, [aria-hidden=true], .unseen, .skip, :disabled, .silent")) continue;
+    if (!node.data.trim() || !element.checkVisibility() || element.closest(exempt)) continue;
     const behind = [];
     for (let at = element; at; at = at.parentElement) behind.unshift(getComputedStyle(at).backgroundColor);
     const style = getComputedStyle(element);
@@ -48,7 +51,9 @@ _FAINT = """() => {
     const ratio = (high + 0.05) / (low + 0.05);
     const size = parseFloat(style.fontSize);
     const isLarge = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
-    if (ratio < (isLarge ? 3 : 4.5)) faint.push(`${ratio.toFixed(2)} ${style.color} ${node.data.trim().slice(0, 40)} <${element.tagName} ${element.className}>`);
+    const where = `${element.tagName} ${element.className}`;
+    if (ratio >= (isLarge ? 3 : 4.5)) continue;
+    faint.push(`${ratio.toFixed(2)} ${style.color} ${node.data.slice(0, 40)} ${where}`);
   }
   return faint;
 }"""

@@ -13,6 +13,7 @@ from playwright.sync_api import Page
 from starlette.applications import Starlette
 from tests.env.showcase import Answering
 
+from rollcast_cli.local.processes import wait_until
 from rollcast_common.contracts import GroundTruth, Prediction, ReceiptState, Track
 from rollcast_common.contracts.dead_letter import DeadLetter, dead_letter_headers
 from rollcast_common.contracts.ground_truth import encode_ground_truth
@@ -33,6 +34,7 @@ from rollcast_notifier.notification import Inbound, Receiver
 __all__ = ["Heard", "Kafkaesque", "Parts", "RunningConsole", "console_of", "parts_of"]
 
 INSTALLATION = "test"
+_READING_SECONDS = 60.0
 
 
 @dataclass
@@ -231,6 +233,7 @@ def console_of(
     parts.live.start()
     try:
         with server:
+            wait_until(lambda: parts.live.is_reading, what="the console reads", timeout_seconds=_READING_SECONDS)
             yield running[0]
     finally:
         parts.live.stop()

@@ -49,6 +49,10 @@ class Live:
         """Why what is shown may be old; None while all is read."""
         return next((reader.problem for reader in self._readers if reader.problem), None)
 
+    @property
+    def is_reading(self) -> bool:
+        return all(reader.is_reading for reader in self._readers)
+
     def start(self) -> None:
         for reader in self._readers:
             reader.start()

@@ -81,6 +81,11 @@ class TopicReader:
         self.problem: str | None = None
         """What keeps it from reading now, for people."""
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether every topic is read: what is written from now on is seen."""
+        return self.problem is None and {topic for topic, _ in list(self._history)} == set(self._sources)
+
     def start(self) -> None:
         self._thread.start()
 

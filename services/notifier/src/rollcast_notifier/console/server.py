@@ -27,6 +27,8 @@ class ConsoleServer:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._socket.bind((host, port))
+            # Who comes before the thread runs waits a moment, instead of being refused.
+            self._socket.listen()
         except (OSError, OverflowError) as error:  # OverflowError: no such port number
             self._socket.close()
             why = getattr(error, "strerror", None) or error

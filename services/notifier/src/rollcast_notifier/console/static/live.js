@@ -9,6 +9,7 @@ import { count, featuresLine, milliseconds, parsed, percent, prediction, time } 
 const MOST_ROWS = 40;
 const TYPING_MS = 300;
 const CALM_ROWS = 3;
+const MOST_VERSIONS = 50;
 
 export class LiveView {
   #waiting = []; // rows to draw, newest first
@@ -77,6 +78,8 @@ export class LiveView {
   #take({ rows, matched }) {
     // What a hidden page cannot draw is not kept for it either.
     this.#waiting = [...rows, ...this.#waiting].slice(0, MOST_ROWS);
+    for (const row of rows) this.#know(row);
+    this.#offer();
     this.matched = matched;
     this.#draw();
   }
@@ -127,12 +130,8 @@ export class LiveView {
     setText($("share-note"), running.length ? running.join(", ") : "no candidate answers");
     figure($("total"), count(pulse.total));
     setText($("total-note"), "since the service began");
-    for (const series of pulse.series) {
-      if (!this.models.has(series.model)) this.models.set(series.model, new Set());
-      this.models.get(series.model).add(series.version);
-      colourOf(series.model, series.version);
-    }
-    this.#offer(model);
+    pulse.series.forEach((series) => this.#know(series));
+    this.#offer();
     const matched = this.matched ?? 0;
     setText(
       $("sample-note"),
@@ -142,7 +141,15 @@ export class LiveView {
     );
   }
 
-  #offer(model) {
+  #know({ model, version }) {
+    if (!this.models.has(model)) this.models.set(model, new Set());
+    const versions = this.models.get(model);
+    if (versions.size < MOST_VERSIONS) versions.add(version);
+    colourOf(model, version);
+  }
+
+  #offer() {
+    const model = $("filter-model").value;
     setOptions($("filter-model"), [...this.models.keys()].sort(), "All");
     const versions = model ? [...(this.models.get(model) ?? [])] : [...new Set([...this.models.values()].flatMap((all) => [...all]))];
     setOptions($("filter-version"), versions.sort(), "All");
