@@ -73,6 +73,11 @@ simulate-rollouts: setup ## Hundreds of rollouts on recorded batches: how often 
 bench-operator: setup ## API writes and CPU of an operator that has nothing to do, with 50 and 1,000 ModelVersions
 	$(RUN) python -m bench.operator_idle
 
+.PHONY: bench-notifier
+bench-notifier: setup ## Predictions a second through 100 rules; a million of them with a dead channel (ten minutes)
+	$(RUN) python -m bench.notifier_rules
+	$(RUN) python -m bench.notifier_delivery
+
 .PHONY: docs
 docs: setup ## Write docs/reference/ again, from the code
 	$(RUN) python docs/generate.py
