@@ -264,6 +264,7 @@ def test_what_it_cannot_send_is_refused_and_costs_the_others_nothing(
     assert channel._child is child
 
 
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="there is no /proc to look into")
 def test_the_sdk_sees_no_credentials_of_ours(
     make_channel: MakeChannel, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
