@@ -73,6 +73,11 @@ simulate-rollouts: setup ## Hundreds of rollouts on recorded batches: how often 
 bench-operator: setup ## API writes and CPU of an operator that has nothing to do, with 50 and 1,000 ModelVersions
 	$(RUN) python -m bench.operator_idle
 
+.PHONY: chart
+chart: setup ## Lint the Helm chart and test it, on a real API server where there is one
+	$(RUN) python charts/copy_sources.py
+	$(RUN) pytest tests/chart
+
 .PHONY: docs
 docs: setup ## Write docs/reference/ again, from the code
 	$(RUN) python docs/generate.py
