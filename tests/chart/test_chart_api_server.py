@@ -27,7 +27,8 @@ def restricted(kube_api: KubeApi) -> str:
 
 def _dry_run(api: KubeApi, objects: list[Json]) -> str:
     text = "\n---\n".join(map(json.dumps, objects))
-    return api.kubectl("create", "--dry-run=server", "--validate=strict", "--filename", "-", stdin=text)
+    command = ("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict")
+    return api.kubectl(*command, "--filename", "-", stdin=text)
 
 
 def _as_pods(objects: list[Json], namespace: str) -> list[Json]:
@@ -94,7 +95,8 @@ def test_helm_installs_upgrades_and_uninstalls_it(helm: Helm, kube_api: KubeApi)
     """What stays: the definition, ModelVersions, and the settings that slots read."""
     namespace = kube_api.namespace()
     where = ("--namespace", namespace)
-    chart = ("rollcast", str(CHART), *where, "--values", str(DEV))
+    # Other tests have brought the definition already.
+    chart = ("rollcast", str(CHART), *where, "--values", str(DEV), "--take-ownership")
     helm.run("install", *chart, environ=kube_api.environ)
     kube_api.kubectl("wait", "--for=condition=established", "crd/modelversions.rollcast.dev", "--timeout=30s")
     example = CHART.parents[1] / "examples" / "wine-price" / "modelversion.yaml"
