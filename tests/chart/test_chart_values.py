@@ -189,6 +189,10 @@ def test_the_outbox_is_on_a_volume_that_stays(render: Render) -> None:
 def test_the_console_listens_to_others_only_with_users(render: Render) -> None:
     assert _variables(render(_LEAST))["ROLLCAST_CONSOLE_HOST"] == "127.0.0.1"
     assert [found for found in of_kind(render(_LEAST), "Service") if "console" in found["metadata"]["name"]] == []
+    assert "ROLLCAST_CONSOLE_USERS" not in _variables(render(_LEAST))
+    alone = render(_LEAST, settings={"notifier.console.usersSecret": "users"})
+    assert _variables(alone)["ROLLCAST_CONSOLE_HOST"] == "127.0.0.1"
+    assert _variables(alone)["ROLLCAST_CONSOLE_USERS"] == "/etc/rollcast/console/users.yaml"
     objects = render(CI / "console-values.yaml")
     assert _variables(objects, "rc-notifier")["ROLLCAST_CONSOLE_HOST"] == "0.0.0.0"  # noqa: S104  # of a pod
     assert _variables(objects, "rc-notifier")["ROLLCAST_CONSOLE_USERS"] == "/etc/rollcast/console/users.yaml"
