@@ -112,8 +112,13 @@ def create_topics(
     return result
 
 
-def check_topics(admin: AdminClient, wanted: list[str], *, servers: str, timeout_seconds: float = 10.0) -> None:
-    """Raises TopicMissing naming every topic that is not there, KafkaProblem when the broker does not say."""
+def check_topics(
+    admin: AdminClient, wanted: list[str], *, servers: str, timeout_seconds: float = 10.0
+) -> dict[str, int]:
+    """How many partitions each has.
+
+    Raises TopicMissing naming every topic that is not there, KafkaProblem when the broker does not say.
+    """
     try:
         present = admin.list_topics(timeout=timeout_seconds).topics
     except KafkaException as error:
@@ -124,3 +129,4 @@ def check_topics(admin: AdminClient, wanted: list[str], *, servers: str, timeout
             f"Kafka at {servers}: no topic {', '.join(missing)}; create with `rollcast topics create`, "
             "or set the names under `topics:` in kafka_config.yaml"
         )
+    return {name: len(present[name].partitions) for name in wanted}
