@@ -81,6 +81,10 @@ def rose(metric: str) -> str:
     return f"increase({metric}[{_RATE}])"
 
 
+def _turn_quantile(quantile: float) -> str:
+    return f"histogram_quantile({quantile}, sum by (le) (rate(rollcast_operator_reconcile_seconds_bucket[{_RATE}])))"
+
+
 _MODEL = "{{model_namespace}}/{{model}}"
 
 _STREAM = [
@@ -423,14 +427,8 @@ _ROLLOUT = [
                 "Duration of a turn",
                 "Look at a model, plan, carry out.",
                 "s",
-                *(
-                    (
-                        f"histogram_quantile({quantile}, "
-                        f"sum by (le) (rate(rollcast_operator_reconcile_seconds_bucket[{_RATE}])))",
-                        name,
-                    )
-                    for quantile, name in ((0.5, "p50"), (0.99, "p99"))
-                ),
+                (_turn_quantile(0.5), "p50"),
+                (_turn_quantile(0.99), "p99"),
             ),
             series(
                 "Failed turns",
@@ -783,10 +781,11 @@ def _options(panel: Panel) -> Json:
 
 def _without_noise() -> Json:
     """A table's columns are labels; those of the scrape say nothing here."""
-    hidden = {
-        name: True for name in ("Time", "__name__", "job", "instance", "endpoint", "container", "pod", "namespace")
+    hidden = ("Time", "__name__", "job", "instance", "endpoint", "container", "pod", "namespace")
+    return {
+        "id": "organize",
+        "options": {"excludeByName": dict.fromkeys(hidden, True), "indexByName": {}, "renameByName": {}},
     }
-    return {"id": "organize", "options": {"excludeByName": hidden, "indexByName": {}, "renameByName": {}}}
 
 
 if __name__ == "__main__":
