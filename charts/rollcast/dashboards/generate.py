@@ -133,7 +133,7 @@ _STREAM = [
         "Flow",
         [
             series(
-                "Predictions",
+                "Predictions by model",
                 "Answers committed to the output topic, by model.",
                 "reqps",
                 (f"model:rollcast_predictions:rate5m{{{_OF}}}", _MODEL),
@@ -145,7 +145,7 @@ _STREAM = [
                 by_slot("rollcast_predictor_lag_records"),
             ),
             series(
-                "Dead letters",
+                "Dead letters by reason",
                 "Records that could not be scored, by reason. Each stands in topic dead_letters with a message.",
                 "reqps",
                 (
