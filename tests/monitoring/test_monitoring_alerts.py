@@ -69,3 +69,12 @@ def test_each_alert_has_a_runbook(alert: str) -> None:
 
 def test_no_runbook_is_of_an_alert_that_there_is_not() -> None:
     assert sorted(path.stem for path in _RUNBOOKS.glob("Rollcast*.md")) == _ALERTS
+
+
+def test_the_list_of_alerts_is_whole() -> None:
+    page = (ROOT / "docs" / "how-to" / "monitor.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| \[(\w+)\]\(\.\./runbooks/(\w+)\.md\) \| ([a-z, ]+) \|", page, re.MULTILINE)
+    severities: dict[str, list[str]] = defaultdict(list)
+    for rule in alerts():
+        severities[rule["alert"]].append(rule["labels"]["severity"])
+    assert listed == [(name, name, ", ".join(found)) for name, found in severities.items()]
