@@ -17,6 +17,7 @@ __all__ = ["CHART", "ROOT", "Query", "alerts", "dashboards", "panels", "queries"
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "rollcast"
 
+_LABEL_VALUES = re.compile(r"label_values\((?P<series>.+), (?P<label>\w+)\)")
 _VARIABLES = {"$__rate_interval": "1m", "$installation": ".*", "$namespace": ".*", "$model": ".*"}
 """What Grafana would put in, with everything chosen."""
 
@@ -76,6 +77,12 @@ def _queries() -> Iterator[Query]:
     for rule in alerts():
         yield Query(f"{rule['alert']} ({rule['labels']['severity']})", rule["expr"], is_alert=True)
     for name, dashboard in sorted(dashboards().items()):
+        for variable in dashboard["templating"]["list"]:
+            if variable["type"] == "query":
+                found = _LABEL_VALUES.fullmatch(variable["query"]["query"])
+                assert found is not None, variable["query"]
+                where = f"{name}: variable {variable['name']}"
+                yield Query(where, _filled(found["series"]), f"{{{{{found['label']}}}}}")
         for panel in panels(dashboard):
             for target in panel["targets"]:
                 where = f"{name}: {panel['title']} {target['refId']}"

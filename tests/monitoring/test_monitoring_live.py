@@ -124,6 +124,7 @@ def test_what_is_asked_has_an_answer_and_the_labels_that_its_legend_names(runnin
         return any(not math.isnan(value) for value in running.values(query.expression))
 
     _wait(has_numbers, f"data for {query.expression}")
+    _wait_for_what_it_selects(running, query)
     named = set(re.findall(r"{{(\w+)}}", query.legend))
     for sample in running.query(query.expression):
         assert named <= sample["metric"].keys(), query.legend
@@ -138,6 +139,11 @@ def test_what_is_recorded_is_there(running: Prometheus, name: str) -> None:
 def test_an_alert_watches_series_that_there_are(running: Prometheus, query: Query) -> None:
     _needs_notifier(query.expression)
     running.query(query.expression)
+    _wait_for_what_it_selects(running, query)
+
+
+def _wait_for_what_it_selects(running: Prometheus, query: Query) -> None:
+    """An alert that is silent, or a count of nothing, may be so because nothing was ever selected."""
     for selector in selectors(query.expression):
         text = str(selector)
         _wait(lambda: running.query(text), f"series {text}")  # noqa: B023  # at once
