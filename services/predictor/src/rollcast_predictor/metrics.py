@@ -1,4 +1,4 @@
-"""The predictor's metrics. All are counted after the commit: what an aborted transaction did, did not happen."""
+"""The predictor's metrics. Answers are counted after the commit: what an aborted transaction did, did not happen."""
 
 from typing import Literal
 
