@@ -308,14 +308,17 @@ def _metrics() -> str:
     return _page(
         "Metrics",
         "Predictor slots, the notifier and the operator serve `/metrics` (Prometheus), `/healthz` and `/readyz` (JSON) "
-        "at `--metrics-host` and `--metrics-port`.",
+        "at `--metrics-host` and `--metrics-port`. Each also tells of its process: `process_start_time_seconds`, "
+        "`process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_open_fds`. The trainer is a job that "
+        "ends and serves none. [How to watch them](../how-to/monitor.md).",
         "## Predictor",
         inspect.cleandoc(inspect.getmodule(PredictorMetrics).__doc__ or ""),
         _metrics_table(predictor),
         "Buckets of the histograms in seconds: " + _numbers(predictor.latency_seconds) + ".",
         "Buckets of `rollcast_predictor_batch_rows`: " + _numbers(predictor.batch_rows) + ".",
         "`reason` is one of " + ", ".join(f"`{reason.value}`" for reason in DeadLetterReason) + ".",
-        "`kind` is `death` or `timeout`.",
+        "`track` is `stable` or `candidate`, `kind` is `death` or `timeout`, `result` is `same`, `different` or "
+        "`failed`.",
         "## Notifier",
         inspect.cleandoc(inspect.getmodule(NotifierMetrics).__doc__ or ""),
         _metrics_table(notifier),
@@ -326,6 +329,8 @@ def _metrics() -> str:
         inspect.cleandoc(inspect.getmodule(OperatorMetrics).__doc__ or ""),
         _metrics_table(operator),
         "Buckets of the histogram in seconds: " + _numbers(operator.reconcile_seconds) + ".",
+        "`why` is `api` or `bug`; `result` is `created`, `known`, `other` or `invalid`. `phase`, `type`, `status` and "
+        "`reason` are those of [the ModelVersion](model-version.md)'s status.",
     )
 
 
