@@ -9,6 +9,8 @@ UV := $(TOOLS)/uv-$(UV_VERSION)/bin/uv
 RUN := $(UV) run --frozen --no-sync
 BROKER ?= auto
 export BROKER
+# Tests mostly wait for servers; each process has servers of its own, about a gigabyte.
+TEST_PROCESSES ?= 2
 
 .PHONY: help
 help: ## This list
@@ -41,7 +43,8 @@ up: setup ## The same parts, running until Ctrl-C; look into them with .venv/bin
 
 .PHONY: test
 test: setup ## All tests; those on real Kafka and S3 need Java 17, Maven and Go, and say so where they are missing
-	$(RUN) pytest
+	-@command -v go >/dev/null && $(RUN) python -m tests.env.kubernetes_binaries
+	$(RUN) pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 .PHONY: chaos
 chaos: setup ## 20,000 requests while everything is killed, stopped and broken in turn, on three brokers and on one; a judge counts
