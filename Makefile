@@ -43,7 +43,7 @@ up: setup ## The same parts, running until Ctrl-C; look into them with .venv/bin
 
 .PHONY: test
 test: setup ## All tests; those on real Kafka and S3 need Java 17, Maven and Go, and say so where they are missing
-	-@command -v go >/dev/null && $(RUN) python -m tests.env.kubernetes_binaries
+	@if command -v go >/dev/null; then $(RUN) python -m tests.env.kubernetes_binaries >/dev/null || true; fi
 	$(RUN) pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 .PHONY: chaos

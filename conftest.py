@@ -20,7 +20,7 @@ def _find_wines() -> Path | None:
     return path.absolute() if path.is_file() else None
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_configure() -> None:
     if wines := _find_wines():
         os.environ["WINES"] = str(wines)
 
