@@ -91,6 +91,10 @@ chart-scan: setup ## What checkov holds against the rendered chart; its exceptio
 	done
 	$(UV) tool run --from checkov==3.3.30 checkov --directory build/chart --config-file charts/checkov.yaml
 
+.PHONY: bench-notifier
+bench-notifier: setup ## Predictions a second through 100 rules on one core
+	$(RUN) python -m bench.notifier_rules
+
 .PHONY: docs
 docs: setup ## Write docs/reference/ again, from the code
 	$(RUN) python docs/generate.py

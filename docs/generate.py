@@ -67,6 +67,20 @@ from rollcast_common.kafka import (
 from rollcast_common.kafka.params import ENVIRONMENT, KafkaProducerParams
 from rollcast_common.models.card import DataFacts, Feature, GoldenRow, InputSchema, ModelCard, PredictionHistogram
 from rollcast_notifier.metrics import NotifierMetrics
+from rollcast_notifier.rules.columns import TYPES, Column, candidates
+from rollcast_notifier.rules.document import (
+    ConsoleChannel,
+    InboundSettings,
+    LogChannel,
+    MesiboBackendChannel,
+    MesiboSdkChannel,
+    NotificationsDocument,
+    RateLimit,
+    Subscription,
+    WebhookChannel,
+)
+from rollcast_notifier.rules.facts import FACTS, GROUPS
+from rollcast_notifier.rules.templates import MORE_NAMES, MOST_CHARACTERS
 from rollcast_notifier.settings import NotifierSettings
 from rollcast_operator.metrics import OperatorMetrics
 from rollcast_operator.settings import BridgeSettings, OperatorConfig, OperatorSettings, SlotSettings
@@ -124,6 +138,7 @@ def pages() -> dict[str, str]:
         "configuration.md": _configuration(),
         "metrics.md": _metrics(),
         "model-version.md": _model_version(),
+        "notifications.md": _notifications(),
         "topics.md": _topics(),
         "values.md": _values(),
     }
@@ -502,6 +517,63 @@ def _model_version() -> str:
 # Parts of pages.
 
 
+def _notifications() -> str:
+    channels = (ConsoleChannel, LogChannel, WebhookChannel, MesiboBackendChannel, MesiboSdkChannel)
+    texts = _field_docs(NotificationsDocument)
+    kinds = {"text": "text", "number": "number", "bool": "true or false", "numbers": "list", "texts": "list"}
+    rows = [(f"`{name}`", Column(name), FACTS[name]) for name in FACTS]
+    rows += [(f"`{group}.<name>`", Column("x", group), GROUPS[group]) for group in GROUPS]
+    assert set(kinds) | {"any"} == set(TYPES)  # noqa: S101  # a type without words would be missing here
+    return _page(
+        "notifications.yaml",
+        "Who gets told what: read by `rollcast-notifier run`, and by `check` and `test-rule`, which say what it means. "
+        "YAML 1.2; an unknown setting is an error. How to write it: "
+        "[Notify people](../how-to/notify-people.md).",
+        _table(
+            ("section", "holds", "meaning"),
+            [
+                ("`channels`", "mapping of names to channels", texts["channels"]),
+                ("`subscriptions`", "list of subscriptions", texts["subscriptions"]),
+                ("`inbound`", "section", texts["inbound"]),
+            ],
+        ),
+        "## Channels",
+        *(
+            part
+            for channel in channels
+            for part in (
+                f"### {get_args(channel.model_fields['type'].annotation)[0]}",
+                _sentences(channel),
+                _settings_table(channel),
+            )
+        ),
+        "## Subscriptions",
+        _sentences(Subscription),
+        _settings_table(Subscription),
+        "### rate_limit",
+        _sentences(RateLimit),
+        _settings_table(RateLimit),
+        "### Columns of conditions",
+        "A column is of the type that the condition needs: compared with a number it is a number, with a text a text. "
+        "What a prediction has not, or has as something that cannot be that, is null, and a condition that is null is "
+        "not true. A number is also what is sent as its text.",
+        _table(
+            ("column", "may be", "is"),
+            [
+                (name, _either(list(dict.fromkeys(kinds[kind] for kind in candidates(column)))), text)
+                for name, column, text in rows
+            ],
+        ),
+        "### Names in templates",
+        f"All columns, and these. What a prediction has not is written `?`; a text ends after {MOST_CHARACTERS} "
+        "characters.",
+        _table(("name", "is"), [(f"`{name}`", text) for name, text in MORE_NAMES.items()]),
+        "## inbound",
+        _sentences(InboundSettings),
+        _settings_table(InboundSettings),
+    )
+
+
 def _page(title: str, *parts: str) -> str:
     return "\n\n".join([f"# {title}", _MARK, *(part for part in parts if part)]) + "\n"
 
@@ -524,7 +596,7 @@ def _settings_table(model: type[BaseModel], more: Mapping[str, str] | None = Non
         limits = _limits(field.metadata)
         kind = _type(field.annotation) + (f", {limits}" if limits else "")
         more_cell = [_code((more or {}).get(name, ""))] if extra else []
-        rows.append((f"`{name}`", kind, default, *more_cell, texts.get(name, "")))
+        rows.append((f"`{field.alias or name}`", kind, default, *more_cell, texts.get(name, "")))
     return _table(head, rows)
 
 
