@@ -92,8 +92,9 @@ chart-scan: setup ## What checkov holds against the rendered chart; its exceptio
 	$(UV) tool run --from checkov==3.3.30 checkov --directory build/chart --config-file charts/checkov.yaml
 
 .PHONY: bench-notifier
-bench-notifier: setup ## Predictions a second through 100 rules on one core
+bench-notifier: setup ## Predictions a second through 100 rules; a million of them with a dead channel (ten minutes)
 	$(RUN) python -m bench.notifier_rules
+	$(RUN) python -m bench.notifier_delivery
 
 .PHONY: docs
 docs: setup ## Write docs/reference/ again, from the code
