@@ -73,6 +73,14 @@ simulate-rollouts: setup ## Hundreds of rollouts on recorded batches: how often 
 bench-operator: setup ## API writes and CPU of an operator that has nothing to do, with 50 and 1,000 ModelVersions
 	$(RUN) python -m bench.operator_idle
 
+.PHONY: bench-console
+bench-console: setup ## Long tasks in a browser that shows 5,000 predictions a second for a minute (needs Chromium)
+	$(RUN) python -m bench.console
+
+.PHONY: screenshots
+screenshots: setup ## Take the console's pictures again, docs/images/console-*.png (needs Chromium; three minutes)
+	$(RUN) python -m tests.browser.screenshots docs/images
+
 .PHONY: docs
 docs: setup ## Write docs/reference/ again, from the code
 	$(RUN) python docs/generate.py
