@@ -96,6 +96,14 @@ bench-notifier: setup ## Predictions a second through 100 rules; a million of th
 	$(RUN) python -m bench.notifier_rules
 	$(RUN) python -m bench.notifier_delivery
 
+.PHONY: bench-console
+bench-console: setup ## Long tasks in a browser that shows 5,000 predictions a second for a minute (needs Chromium)
+	$(RUN) python -m bench.console
+
+.PHONY: screenshots
+screenshots: setup ## Take the console's pictures again, docs/images/console-*.png (needs Chromium; three minutes)
+	$(RUN) python -m tests.browser.screenshots docs/images
+
 .PHONY: docs
 docs: setup ## Write docs/reference/ again, from the code
 	$(RUN) python docs/generate.py
