@@ -10,6 +10,17 @@ RUN := $(UV) run --frozen --no-sync
 BROKER ?= auto
 export BROKER
 
+# Images: `make images REGISTRY=ghcr.io/me TAG=0.1.0`; the first engine that works builds them.
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+TAG ?= $(VERSION)
+REGISTRY ?=
+ENGINE ?= $(shell for e in docker podman buildah; do $$e info >/dev/null 2>&1 && echo $$e && break; done)
+IMAGE_BUILD ?= $(ENGINE) build
+IMAGE_ARGS ?=
+IMAGE_PREFIX := $(if $(REGISTRY),$(REGISTRY:%/=%)/)rollcast-
+DOCKERFILES := $(wildcard services/*/Dockerfile operator/Dockerfile)
+IMAGES := $(notdir $(DOCKERFILES:%/Dockerfile=%))
+
 .PHONY: help
 help: ## This list
 	@echo "Rollcast: serve scikit-learn models on Kafka streams, and roll them without anyone noticing."
@@ -72,6 +83,14 @@ simulate-rollouts: setup ## Hundreds of rollouts on recorded batches: how often 
 .PHONY: bench-operator
 bench-operator: setup ## API writes and CPU of an operator that has nothing to do, with 50 and 1,000 ModelVersions
 	$(RUN) python -m bench.operator_idle
+
+.PHONY: images $(IMAGES:%=image-%)
+images: $(IMAGES:%=image-%) ## Container images of the services and the operator; see docs/how-to/images.md
+
+$(IMAGES:%=image-%): image-%:
+	$(if $(filter-out build,$(IMAGE_BUILD)),,$(error images need docker, podman or buildah, and none works here))
+	$(IMAGE_BUILD) -f $(filter %$*/Dockerfile,$(DOCKERFILES)) -t $(IMAGE_PREFIX)$*:$(TAG) \
+	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null) $(IMAGE_ARGS) .
 
 .PHONY: docs
 docs: setup ## Write docs/reference/ again, from the code
