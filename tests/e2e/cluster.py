@@ -1,0 +1,156 @@
+"""A namespace on the cluster, as kubectl and helm see it."""
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from tests.env.kubernetes import KubectlFailed
+
+__all__ = ["Cluster", "HelmFailed", "Json"]
+
+Json = dict[str, Any]
+_T = TypeVar("_T")
+
+_KUBECTL_SECONDS = 120.0
+_HELM_SECONDS = 900.0
+
+
+class HelmFailed(Exception):
+    pass
+
+
+class Cluster:
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+
+    # kubectl.
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, seconds: float = _KUBECTL_SECONDS) -> str:
+        """In our namespace. What it printed. Raises KubectlFailed."""
+        result = subprocess.run(
+            ["kubectl", "--namespace", self.namespace, *arguments],
+            input=stdin if stdin is not None else "",
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds,
+        )
+        if result.returncode:
+            raise KubectlFailed(arguments, result.stderr.strip())
+        return result.stdout
+
+    def apply(self, *objects: Json) -> None:
+        self.kubectl("apply", "--server-side", "--filename", "-", stdin="\n---\n".join(map(json.dumps, objects)))
+
+    def get(self, *arguments: str) -> Json:
+        """Raises KubectlFailed, also when there is no such object."""
+        found: Json = json.loads(self.kubectl("get", *arguments, "--output", "json"))
+        return found
+
+    def find(self, *arguments: str) -> Json | None:
+        """None when there is no such object."""
+        try:
+            return self.get(*arguments)
+        except KubectlFailed as error:
+            if "NotFound" in error.said:
+                return None
+            raise
+
+    def items(self, kind: str, selector: str | None = None) -> list[Json]:
+        arguments = ("--selector", selector) if selector else ()
+        found: list[Json] = self.get(kind, *arguments)["items"]
+        return found
+
+    def pods(self, selector: str) -> list[Json]:
+        """Those that are not on their way out, by name."""
+        pods = [pod for pod in self.items("pods", selector) if "deletionTimestamp" not in pod["metadata"]]
+        return sorted(pods, key=lambda pod: str(pod["metadata"]["name"]))
+
+    def evict(self, pod: str) -> None:
+        """As `kubectl drain` does. Raises KubectlFailed when a PodDisruptionBudget is against it."""
+        body = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": pod, "namespace": self.namespace},
+        }
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/eviction"
+        self.kubectl("create", "--raw", path, "--filename", "-", stdin=json.dumps(body))
+
+    # Waiting.
+
+    def wait(self, condition: Callable[[], _T | None], what: str, seconds: float = 120.0, pause: float = 0.5) -> _T:
+        """The first true answer. What the namespace looks like is told when there is none in time."""
+        deadline = time.monotonic() + seconds
+        while True:
+            # While an API server is busy, or what is asked for is not there yet, there is no answer.
+            with contextlib.suppress(KubectlFailed, subprocess.TimeoutExpired):
+                if answer := condition():
+                    return answer
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{what}: not within {seconds:g} s\n{self.picture()}")
+            time.sleep(pause)
+
+    def picture(self) -> str:
+        """For whoever has to find out why."""
+        told = []
+        for arguments in (
+            ("get", "modelversions,pods,jobs,statefulsets,deployments", "--output", "wide"),
+            ("get", "events", "--sort-by", ".lastTimestamp"),
+        ):
+            try:
+                told.append(self.kubectl(*arguments)[-4000:])
+            except (KubectlFailed, subprocess.TimeoutExpired) as error:
+                told.append(str(error))
+        return "\n".join(told)
+
+    # helm.
+
+    def helm(self, *arguments: str) -> str:
+        result = subprocess.run(
+            ["helm", "--namespace", self.namespace, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_HELM_SECONDS,
+            env={**os.environ, "HELM_DEBUG": "0"},
+        )
+        if result.returncode:
+            raise HelmFailed(f"helm {' '.join(arguments)}: {result.stderr.strip()}\n{self.picture()}")
+        return result.stdout
+
+    @contextmanager
+    def fresh(self, labels: Mapping[str, str]) -> Iterator[None]:
+        """The namespace is ours from its beginning to its end. It is left for a look when a test failed."""
+        self.remove()
+        self.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "metadata": {"name": self.namespace, "labels": dict(labels)},
+            }
+        )
+        yield
+
+    def remove(self) -> None:
+        """Also one whose operator is gone and whose ModelVersions wait for it."""
+        if self.find("namespace", self.namespace) is None:
+            return
+        with contextlib.suppress(KubectlFailed):  # no such kind yet
+            for found in self.items("modelversions"):
+                self.without_finalizers("modelversion", found["metadata"]["name"])
+        self.kubectl("delete", "namespace", self.namespace, "--wait", "--timeout", "180s", seconds=200)
+
+    def without_finalizers(self, kind: str, name: str) -> None:
+        with contextlib.suppress(KubectlFailed):
+            patch = json.dumps({"metadata": {"finalizers": None}})
+            self.kubectl("patch", kind, name, "--type", "merge", "--patch", patch)
+
+
+def names_of(objects: Sequence[Json]) -> list[str]:
+    return [found["metadata"]["name"] for found in objects]
