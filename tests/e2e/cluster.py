@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ __all__ = ["Cluster", "HelmFailed", "Json"]
 Json = dict[str, Any]
 _T = TypeVar("_T")
 
+_API_SLICE = "kubernetes.io/service-name=kubernetes"
 _KUBECTL_SECONDS = 120.0
 _HELM_SECONDS = 900.0
 
@@ -80,6 +81,18 @@ class Cluster:
         }
         path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/eviction"
         self.kubectl("create", "--raw", path, "--filename", "-", stdin=json.dumps(body))
+
+    def everything(self) -> list[str]:
+        """All that is in the namespace, as kind/name, but what Kubernetes itself puts into every one, and events."""
+        kinds = self.kubectl("api-resources", "--verbs", "list", "--namespaced", "--output", "name").split()
+        wanted = [kind for kind in kinds if not kind.startswith("events") and kind != "pods.metrics.k8s.io"]
+        found = self.kubectl("get", ",".join(wanted), "--output", "name", "--ignore-not-found").split()
+        return sorted(set(found) - {"configmap/kube-root-ca.crt", "serviceaccount/default"})
+
+    def api_server(self) -> tuple[str, int]:
+        """Where pods reach it in the end, behind its Service."""
+        (found,) = self.get("endpointslices", "--namespace", "default", "--selector", _API_SLICE)["items"]
+        return str(found["endpoints"][0]["addresses"][0]), int(found["ports"][0]["port"])
 
     # Waiting.
 
@@ -150,7 +163,3 @@ class Cluster:
         with contextlib.suppress(KubectlFailed):
             patch = json.dumps({"metadata": {"finalizers": None}})
             self.kubectl("patch", kind, name, "--type", "merge", "--patch", patch)
-
-
-def names_of(objects: Sequence[Json]) -> list[str]:
-    return [found["metadata"]["name"] for found in objects]

@@ -8,11 +8,14 @@ from typing import Any
 
 import yaml
 from tests.e2e.cluster import Cluster, Json
-from tests.e2e.images import TAG
+from tests.e2e.images import IMAGES, TAG
 from tests.e2e.play import Play
 from tests.e2e.surroundings import Surroundings
 
+from rollcast_common.artifacts import ArtifactStore
 from rollcast_common.identity import ModelIdentity
+from rollcast_common.models.files import save_model
+from rollcast_rollout.schema import API_VERSION, KIND
 
 __all__ = ["MODEL", "RELEASE", "SLOTS", "Installation", "merged"]
 
@@ -72,6 +75,7 @@ class Installation:
             "trainer": {
                 "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
             },
+            "notifier": {"enabled": "rollcast-notifier" in IMAGES},
             "bridge": {"template": {"serving": {"replicas": 2}, "rollout": _ROLLOUT}},
             "trainers": {
                 MODEL: {
@@ -102,6 +106,16 @@ class Installation:
         path.write_text(yaml.safe_dump(merged(self.values, self.changed)), encoding="utf-8")
         files = [argument for file in (*self.around.values, str(path)) for argument in ("--values", file)]
         self.cluster.helm(verb, RELEASE, str(_CHART), *files, "--wait", "--timeout", "5m")
+
+    def test(self) -> str:
+        """`helm test`."""
+        return self.cluster.helm("test", RELEASE, "--timeout", "2m")
+
+    def uninstall(self) -> None:
+        """What served models goes first: while there is a ModelVersion, slots stay."""
+        self.cluster.kubectl("delete", "modelversions", "--all", "--timeout", "120s")
+        self.cluster.wait(lambda: not self.cluster.items("pods", SLOTS), "no slot is left")
+        self.cluster.helm("uninstall", RELEASE, "--wait", "--timeout", "3m")
 
     # Models.
 
@@ -135,6 +149,31 @@ class Installation:
         made = self.train(slope, version)
         play.knows(version, made["spec"]["artifact"]["sha256"], slope, since=began)
         self.wait_for_phase(version, "Live", seconds=seconds)
+
+    def apply_by_hand(self, model: Any, version: str, rollout: Json) -> None:
+        """A model of somebody's own, uploaded without a card, and its ModelVersion."""
+        path = self.folder / f"{version}.skops"
+        save_model(model, path)
+        ref = ArtifactStore(self.around.s3(self.bucket)).put_once(f"by-hand/{version}.skops", path)
+        self.cluster.apply(
+            {
+                "apiVersion": API_VERSION,
+                "kind": KIND,
+                "metadata": {"name": f"{MODEL}-{version}"},
+                "spec": {
+                    "model": MODEL,
+                    "version": version,
+                    "artifact": {"uri": ref.uri},
+                    "serving": {"replicas": 2},
+                    "rollout": merged(_ROLLOUT, rollout),
+                },
+            }
+        )
+
+    def remove_own(self) -> None:
+        """What these tests have made beside the release."""
+        self.cluster.kubectl("delete", "jobs", "--all")
+        self.cluster.kubectl("delete", "configmap", _DATA)
 
     def model_version(self, version: str) -> Json | None:
         return self.cluster.find("modelversion", f"{MODEL}-{version}")

@@ -1,7 +1,15 @@
 """The life of an installation, in order: each test goes on where the one before ended, under traffic all the time."""
 
+import time
+
+import pandas as pd
+import pytest
+from sklearn.linear_model import LinearRegression
 from tests.e2e.installation import OPERATOR, SLOTS, Installation
 from tests.e2e.play import Play
+from tests.e2e.probe import Probe
+from tests.env.kubernetes import KubectlFailed
+from tests.env.missing import missing
 
 
 def test_the_first_model_answers(installed: Installation, play: Play) -> None:
@@ -22,18 +30,79 @@ def test_a_slot_is_deleted(installed: Installation, play: Play) -> None:
         installed.wait_until_ready(SLOTS, 2, not_these=[slot["uid"]])
 
 
+def test_a_bad_model_is_rolled_back(installed: Installation, play: Play) -> None:
+    """It wants a feature that no request has. In the canary its rows are answered by the model before it."""
+    bad = LinearRegression().fit(pd.DataFrame({"z": [1.0, 2.0]}), [1.0, 2.0])
+    installed.apply_by_hand(bad, "bad", {"shadow": {"forSeconds": 0}})
+    status = installed.wait_for_phase("bad", "RolledBack")["status"]
+    assert "error" in str(status["lastFailure"]).lower()
+    installed.wait_for_phase("v2", "Live", seconds=30)
+    play.check()
+
+
 def test_the_operator_is_deleted_during_a_rollout(installed: Installation, play: Play) -> None:
     (operator,) = installed.cluster.pods(OPERATOR)
+    began = time.monotonic()
+    made = installed.train(4.0, "v3")
+    play.knows("v3", made["spec"]["artifact"]["sha256"], 4.0, since=began)
+    installed.wait_for_phase("v3", "Canary")
     with play.fault("operator deleted", operator["metadata"]["name"]):
         installed.cluster.kubectl("delete", "pod", operator["metadata"]["name"], "--wait=false")
         installed.wait_until_ready(OPERATOR, 1, not_these=[operator["metadata"]["uid"]])
+    installed.wait_for_phase("v3", "Live")
 
 
 def test_every_slot_is_evicted_in_turn(installed: Installation, play: Play) -> None:
-    for slot in installed.slots():
+    slots = installed.slots()
+    for slot, other in zip(slots, reversed(slots), strict=True):
         with play.fault("slot evicted", slot["metadata"]["name"]):
             installed.cluster.evict(slot["metadata"]["name"])
-            installed.wait_until_ready(SLOTS, 2, not_these=[slot["metadata"]["uid"]])
+            with pytest.raises(KubectlFailed, match="disruption budget"):
+                installed.cluster.evict(other["metadata"]["name"])
+            installed.wait_until_ready(SLOTS, len(slots), not_these=[slot["metadata"]["uid"]])
+
+
+def test_an_upgrade_replaces_every_slot(installed: Installation, play: Play) -> None:
+    before = [slot["metadata"]["uid"] for slot in installed.slots()]
+    with play.fault("chart upgraded", "all"):
+        installed.upgrade({"predictor": {"env": {"ROLLCAST_BATCH_ROWS": "1500"}}})
+        installed.wait_until_ready(SLOTS, 2, not_these=before)
+    play.check()
+
+
+def test_network_policies_let_nothing_through_that_is_not_named(installed: Installation, play: Play) -> None:
+    if not installed.around.policies:
+        missing("the cluster does not enforce NetworkPolicies (E2E_NETWORK_POLICIES=0)")
+    cluster = installed.cluster
+    probe = Probe(cluster)
+    probe.start()
+    slot = installed.slots()[0]
+    (operator,) = cluster.pods(OPERATOR)
+    api, api_port = cluster.api_server()
+    forbidden = [
+        (slot["status"]["podIP"], 9108, probe.name),
+        (operator["status"]["podIP"], 9109, probe.name),
+        (api, api_port, slot["metadata"]["name"]),
+    ]
+    # What was blocked before would show nothing.
+    for host, port, source in forbidden:
+        assert probe.reaches(host, port, source=source), f"{source} does not reach {host}:{port} without policies"
+    installed.upgrade({"networkPolicy": {"enabled": True, "apiServer": {"cidrs": [f"{api}/32"], "ports": [api_port]}}})
+    cluster.wait(
+        lambda: not any(probe.reaches(host, port, source=source) for host, port, source in forbidden),
+        "nothing that is forbidden is reached any more",
+    )
+    # All that has to pass does: a slot that starts anew, a training, a rollout.
+    with play.fault("slot deleted behind policies", slot["metadata"]["name"]):
+        cluster.kubectl("delete", "pod", slot["metadata"]["name"], "--wait=false")
+        installed.wait_until_ready(SLOTS, 2, not_these=[slot["metadata"]["uid"]])
+    installed.serve(play, 5.0, "v4")
+    probe.stop()
+
+
+def test_helm_test_passes(installed: Installation, play: Play) -> None:
+    installed.test()
+    play.check()
 
 
 def test_nothing_was_lost_or_doubled(play: Play) -> None:
@@ -42,3 +111,15 @@ def test_nothing_was_lost_or_doubled(play: Play) -> None:
     assert verdict.kept, verdict
     assert verdict.lost == verdict.doubled == verdict.wrong == 0
     assert verdict.requests > 1000
+
+
+def test_uninstalling_leaves_what_must_not_be_lost(installed: Installation) -> None:
+    cluster = installed.cluster
+    installed.remove_own()
+    installed.uninstall()
+    cluster.wait(lambda: not cluster.items("pods"), "no pod is left")
+    # The settings stay beside slots that may still run: there are none, but the chart cannot know.
+    kept = {"configmap/rollcast-kafka", "configmap/rollcast-s3", "secret/rollcast-s3"}
+    left = [name for name in cluster.everything() if name not in kept and not name.startswith("persistentvolumeclaim/")]
+    assert left == []
+    assert cluster.get("crd", "modelversions.rollcast.dev")
