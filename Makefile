@@ -92,6 +92,11 @@ $(IMAGES:%=image-%): image-%:
 	$(IMAGE_BUILD) -f $(filter %$*/Dockerfile,$(DOCKERFILES)) -t $(IMAGE_PREFIX)$*:$(TAG) \
 	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null) $(IMAGE_ARGS) .
 
+.PHONY: chart
+chart: setup ## Lint the Helm chart and test it, on a real API server where there is one
+	$(RUN) python charts/copy_sources.py
+	$(RUN) pytest tests/chart
+
 .PHONY: docs
 docs: setup ## Write docs/reference/ again, from the code
 	$(RUN) python docs/generate.py

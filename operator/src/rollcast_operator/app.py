@@ -162,7 +162,7 @@ class _Operator:
             except (ShellUnavailable, Gone) as problem:
                 text = str(problem)
                 if isinstance(problem, Gone):
-                    text = f"{text}; apply the definition of ModelVersion, charts/rollcast/crds/"
+                    text = f"{text}; apply the definition of ModelVersion, charts/rollcast/files/crd/"
                 if time.monotonic() - said_at >= _SAY_EVERY_SECONDS:
                     said_at = time.monotonic()
                     _log.warning("waiting for the API server", problem=text)
