@@ -92,6 +92,14 @@ $(IMAGES:%=image-%): image-%:
 	$(IMAGE_BUILD) -f $(filter %$*/Dockerfile,$(DOCKERFILES)) -t $(IMAGE_PREFIX)$*:$(TAG) \
 	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null) $(IMAGE_ARGS) .
 
+.PHONY: e2e
+e2e: setup ## Images, chart, rollouts, deaths and upgrades on a cluster: that of KUBECONFIG, else one that kind makes
+	$(RUN) python -m tests.e2e
+
+.PHONY: e2e-full
+e2e-full: setup ## The same, and autoscaling and monitoring, on a cluster with KEDA, Prometheus and metrics-server
+	$(RUN) python -m tests.e2e --full
+
 .PHONY: chart
 chart: setup ## Lint the Helm chart and test it, on a real API server where there is one
 	$(RUN) python charts/copy_sources.py

@@ -84,7 +84,8 @@ class _Actor:
 
     def stop(self) -> None:
         self._over.set()
-        self._thread.join()
+        if self._thread.ident is not None:  # it may never have begun
+            self._thread.join()
         self._writer.close()
         self.check()
 

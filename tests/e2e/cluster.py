@@ -5,13 +5,13 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from tests.env.kubernetes import KubectlFailed
 
-__all__ = ["Cluster", "HelmFailed", "Json"]
+__all__ = ["Cluster", "HelmFailed", "Json", "names_of"]
 
 Json = dict[str, Any]
 _T = TypeVar("_T")
@@ -72,6 +72,14 @@ class Cluster:
         pods = [pod for pod in self.items("pods", selector) if "deletionTimestamp" not in pod["metadata"]]
         return sorted(pods, key=lambda pod: str(pod["metadata"]["name"]))
 
+    def nodes(self) -> list[str]:
+        """Those that take pods."""
+        return names_of(
+            node
+            for node in self.items("nodes")
+            if not node["spec"].get("taints") and not node["spec"].get("unschedulable")
+        )
+
     def evict(self, pod: str) -> None:
         """As `kubectl drain` does. Raises KubectlFailed when a PodDisruptionBudget is against it."""
         body = {
@@ -121,6 +129,22 @@ class Cluster:
                 told.append(str(error))
         return "\n".join(told)
 
+    def keep(self, folder: Path) -> None:
+        """What the cluster looked like and what its pods said, for a look after the run."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "picture.txt").write_text(self.picture(), encoding="utf-8")
+        for name, arguments in {
+            "objects.yaml": ("get", "all,modelversions,configmaps,networkpolicies", "--output", "yaml"),
+            "described.txt": ("describe", "pods,nodes,modelversions"),
+        }.items():
+            with contextlib.suppress(KubectlFailed, subprocess.TimeoutExpired):
+                (folder / name).write_text(self.kubectl(*arguments), encoding="utf-8")
+        for pod in names_of(self.items("pods")):
+            for suffix, options in (("", ()), (".previous", ("--previous",))):
+                with contextlib.suppress(KubectlFailed, subprocess.TimeoutExpired):
+                    said = self.kubectl("logs", pod, "--all-containers", *options)
+                    (folder / f"{pod}{suffix}.log").write_text(said, encoding="utf-8")
+
     # helm.
 
     def helm(self, *arguments: str) -> str:
@@ -137,18 +161,13 @@ class Cluster:
             raise HelmFailed(f"helm {' '.join(arguments)}: {result.stderr.strip()}\n{self.picture()}")
         return result.stdout
 
-    @contextmanager
-    def fresh(self, labels: Mapping[str, str]) -> Iterator[None]:
-        """The namespace is ours from its beginning to its end. It is left for a look when a test failed."""
+    # The namespace.
+
+    def make(self, labels: Mapping[str, str]) -> None:
+        """A new one, whatever was left there."""
         self.remove()
-        self.apply(
-            {
-                "apiVersion": "v1",
-                "kind": "Namespace",
-                "metadata": {"name": self.namespace, "labels": dict(labels)},
-            }
-        )
-        yield
+        metadata = {"name": self.namespace, "labels": dict(labels)}
+        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
 
     def remove(self) -> None:
         """Also one whose operator is gone and whose ModelVersions wait for it."""
@@ -163,3 +182,7 @@ class Cluster:
         with contextlib.suppress(KubectlFailed):
             patch = json.dumps({"metadata": {"finalizers": None}})
             self.kubectl("patch", kind, name, "--type", "merge", "--patch", patch)
+
+
+def names_of(objects: Iterable[Json]) -> list[str]:
+    return [found["metadata"]["name"] for found in objects]

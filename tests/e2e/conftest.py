@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -46,10 +47,15 @@ def loaded_images(around: Surroundings, parts: Parts) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster(around: Surroundings) -> Iterator[Cluster]:  # noqa: ARG001  # there is one
+def cluster(request: pytest.FixtureRequest, around: Surroundings) -> Iterator[Cluster]:  # noqa: ARG001  # it has to be there
+    """A namespace of ours. After a test that failed it stays, and what was in it is in E2E_KEEP, too."""
     cluster = Cluster(NAMESPACE)
-    with cluster.fresh({"pod-security.kubernetes.io/enforce": "restricted"}):
-        yield cluster
+    cluster.make({"pod-security.kubernetes.io/enforce": "restricted"})
+    yield cluster
+    if not request.session.testsfailed:
+        cluster.remove()
+    elif keep := os.environ.get("E2E_KEEP"):
+        cluster.keep(Path(keep))
 
 
 @pytest.fixture(scope="session")
@@ -76,12 +82,14 @@ def play(
     kafka = KafkaParams(broker=KafkaBrokerParams(servers=around.kafka_outside))
     names = TopicNames(prefix=installed.prefix)
     play = Play(kafka, names, installed.identity, tmp_path_factory.mktemp("history"))
-    with parts.part("first model trained and live"):
-        installed.serve(play, 2.0, "v1")
-        installed.wait_until_ready(SLOTS, 2)
-    play.start()
-    yield play
-    play.give_up()
+    try:
+        with parts.part("first model trained and live"):
+            installed.serve(play, 2.0, "v1")
+            installed.wait_until_ready(SLOTS, 2)
+        play.start()
+        yield play
+    finally:
+        play.give_up()
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from tests.e2e.cluster import Cluster, Json
 from tests.e2e.images import IMAGES, TAG
 from tests.e2e.play import Play
@@ -57,6 +56,7 @@ class Installation:
         around = self.around
         return {
             "installation": self.installation,
+            "crds": {"enabled": self._brings_crd()},
             "image": {"tag": TAG, "pullPolicy": "Never"},
             "kafka": {
                 "servers": around.kafka_inside,
@@ -91,6 +91,12 @@ class Installation:
             },
         }
 
+    def _brings_crd(self) -> bool:
+        """Where the kind is defined already, another release, or somebody, looks after it."""
+        found = self.cluster.find("crd", "modelversions.rollcast.dev")
+        owner = (found or {}).get("metadata", {}).get("annotations", {}).get("meta.helm.sh/release-namespace")
+        return found is None or owner == self.cluster.namespace
+
     # The release.
 
     def install(self) -> None:
@@ -102,8 +108,8 @@ class Installation:
         self._deploy("upgrade")
 
     def _deploy(self, verb: str) -> None:
-        path = self.folder / "values.yaml"
-        path.write_text(yaml.safe_dump(merged(self.values, self.changed)), encoding="utf-8")
+        path = self.folder / "values.json"  # to helm a bare y of YAML is true
+        path.write_text(json.dumps(merged(self.values, self.changed)), encoding="utf-8")
         files = [argument for file in (*self.around.values, str(path)) for argument in ("--values", file)]
         self.cluster.helm(verb, RELEASE, str(_CHART), *files, "--wait", "--timeout", "5m")
 

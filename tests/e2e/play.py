@@ -87,6 +87,7 @@ class Play:
         for actor in (self.client, self._sampler, self.reader):
             with contextlib.suppress(RollcastError):
                 actor.stop()
+        self._writer.close()
 
     def _with_all_models(self, event: Event) -> Event:
         """A request may be answered by a model that was trained after it was sent."""

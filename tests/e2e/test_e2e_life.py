@@ -62,6 +62,25 @@ def test_every_slot_is_evicted_in_turn(installed: Installation, play: Play) -> N
             installed.wait_until_ready(SLOTS, len(slots), not_these=[slot["metadata"]["uid"]])
 
 
+def test_a_node_is_drained(installed: Installation, play: Play) -> None:
+    cluster = installed.cluster
+    if len(cluster.nodes()) < 2:
+        pytest.skip("the cluster has one node")
+    slot = installed.slots()[0]
+    node = slot["spec"]["nodeName"]
+    with play.fault("node drained", node):
+        cluster.kubectl(
+            "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout", "180s", seconds=200
+        )
+        try:
+            installed.wait_until_ready(SLOTS, 2, not_these=[slot["metadata"]["uid"]])
+            installed.wait_until_ready(OPERATOR, 1)
+            assert node not in {pod["spec"]["nodeName"] for pod in installed.slots()}
+        finally:
+            cluster.kubectl("uncordon", node)
+    play.check()
+
+
 def test_an_upgrade_replaces_every_slot(installed: Installation, play: Play) -> None:
     before = [slot["metadata"]["uid"] for slot in installed.slots()]
     with play.fault("chart upgraded", "all"):
