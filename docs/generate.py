@@ -38,10 +38,12 @@ from rollcast_common.contracts import (
     Assignment,
     DeadLetter,
     DeadLetterReason,
+    GroundTruth,
     ModelTrained,
     Prediction,
     PredictionBins,
     PredictorStatus,
+    Receipt,
     ServedVersion,
 )
 from rollcast_common.contracts.dead_letter import dead_letter_headers
@@ -294,6 +296,9 @@ def _topics() -> str:
             "predictor, not in a transaction: some may be lost",
             "any client",
         ),
+        "feedback": ("prediction id", "[GroundTruth](#groundtruth)", "notifier, any client", "any client"),
+        "notifications": ("prediction id", "[Receipt](#receipt)", "notifier", "any client"),
+        "notifications_failed": ("prediction id", "[Receipt](#receipt), with the text", "notifier", "any client"),
     }
     rows = []
     for name, spec in specs.items():
@@ -314,7 +319,10 @@ def _topics() -> str:
             [
                 (f"`{REQUEST_ID_HEADER}`", "The client's own id; else the id is `<topic>-<partition>-<offset>`."),
                 (f"`{MODEL_HEADER}`", "Only this model shall answer; predictors of other models pass the record over."),
-                (f"`{REPLY_TO_HEADER}`", "Carried along; nothing in this release reads it."),
+                (
+                    f"`{REPLY_TO_HEADER}`",
+                    "Who gets the answer as a message, such as `mesibo:ann@example.com`; the notifier sends it there.",
+                ),
             ],
         ),
         "## Prediction",
@@ -355,6 +363,14 @@ def _topics() -> str:
             )
         ),
         _example("predictor_status.json"),
+        "## GroundTruth",
+        _sentences(GroundTruth),
+        _struct_table(GroundTruth),
+        _example("ground_truth.json"),
+        "## Receipt",
+        _sentences(Receipt),
+        _struct_table(Receipt),
+        _example("receipt.json"),
         "## Model card",
         inspect.cleandoc(inspect.getmodule(ModelCard).__doc__ or "")
         + " The card of `models/x.skops` is `models/x.card.json`.",

@@ -89,7 +89,9 @@ def test_every_action_is_obeyed_and_told(cluster: Cluster, requests: Requests) -
     assert len(digest) == 12
     assert hand.said("delete", second) == f"modelversion.rollcast.dev/{second} deleted\n"
     rows = [line.split() for line in hand.said("history", MODEL).splitlines()[1:]]
-    assert [(row[1], row[3]) for row in rows] == [(first, "Live")]
+    # The deleted one is remembered by what was said about it; it has no sequence any more.
+    assert [(row[0], row[1], row[2]) for row in rows if "Deleted" in row] == [(second, "v2", "Deleted")]
+    assert [(row[1], row[3]) for row in rows if "Deleted" not in row] == [(first, "Live")]
     # The farewell comes right after the object has gone.
     cluster.wait(lambda: hand.said("events", second).splitlines()[-1].split()[2] == "Deleted", "its farewell")
     assert hand.said("delete", first) == f"modelversion.rollcast.dev/{first} deleted\n"

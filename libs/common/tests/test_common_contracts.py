@@ -12,15 +12,18 @@ from rollcast_common.contracts import (
     Assignment,
     DeadLetter,
     DeadLetterReason,
+    GroundTruth,
     ModelTrained,
     Prediction,
     PredictionBins,
     PredictorStatus,
+    Receipt,
     ServedVersion,
     request_id_of,
 )
 from rollcast_common.contracts.assignment import decode_assignment, encode_assignment, salt_of
 from rollcast_common.contracts.dead_letter import dead_letter_headers, parse_dead_letter
+from rollcast_common.contracts.ground_truth import decode_ground_truth, encode_ground_truth
 from rollcast_common.contracts.headers import header_texts
 from rollcast_common.contracts.model_trained import encode_model_trained, parse_model_trained
 from rollcast_common.contracts.prediction import decode_prediction, encode_prediction
@@ -34,6 +37,7 @@ from rollcast_common.contracts.predictor_status import (
     decode_predictor_status,
     encode_predictor_status,
 )
+from rollcast_common.contracts.receipt import decode_receipt, encode_receipt
 from rollcast_common.contracts.versioning import check_schema
 from rollcast_common.errors import ContractError
 from rollcast_common.models.card import (
@@ -182,6 +186,30 @@ CARD = ModelCard(
     predictions=PredictionHistogram(counts=(10, 390, 10), edges=(20.0, 300.5)),
 )
 
+GROUND_TRUTH = GroundTruth(
+    prediction_id="local/default/wine-price:r-17",
+    model="wine-price",
+    version="2022-08-19",
+    actual=msgspec.Raw(b"28.5"),
+    prediction=msgspec.Raw(b"31.25"),
+    source="mesibo:ann@example.com",
+    time=1660903200000,
+)
+
+RECEIPT = Receipt(
+    notification_id="0b6ee7b1f5d0b9b1c3ad0b4a3a4c7b10",
+    prediction_id="local/default/wine-price:r-17",
+    request_id="r-17",
+    subscription="dear-wines",
+    channel="mesibo",
+    receiver="ann@example.com",
+    state="failed",
+    attempts=3,
+    reason="the address is not known there",
+    text="Artadi 2009: about 412.25",
+    time=1660903200000,
+)
+
 
 def golden(name: str) -> bytes:
     return (GOLDEN / name).read_bytes()
@@ -238,6 +266,16 @@ class TestBothEnds:
         assert encode_predictor_status(STATUS) + b"\n" == golden("predictor_status.json")
         assert decode_predictor_status(golden("predictor_status.json")) == STATUS
 
+    def test_ground_truth(self) -> None:
+        assert encode_ground_truth(GROUND_TRUTH) + b"\n" == golden("ground_truth.json")
+        read = decode_ground_truth(golden("ground_truth.json"))
+        assert encode_ground_truth(read) + b"\n" == golden("ground_truth.json")
+        assert (bytes(read.actual), bytes(read.prediction)) == (b"28.5", b"31.25")
+
+    def test_receipt(self) -> None:
+        assert encode_receipt(RECEIPT) + b"\n" == golden("receipt.json")
+        assert decode_receipt(golden("receipt.json")) == RECEIPT
+
     def test_card(self) -> None:
         assert encode_card(CARD) == golden("model_card.json")
         read = read_card(golden("model_card.json"))
@@ -253,6 +291,8 @@ READERS: list[tuple[str, Callable[[bytes], Any]]] = [
     ("model_card.json", read_card),
     ("assignment.json", decode_assignment),
     ("predictor_status.json", decode_predictor_status),
+    ("ground_truth.json", decode_ground_truth),
+    ("receipt.json", decode_receipt),
 ]
 
 

@@ -13,12 +13,13 @@ from rollcast_common.endpoint import Endpoint, Health
 from rollcast_common.errors import ConfigError, RollcastError
 from rollcast_common.identity import ModelIdentity
 from rollcast_common.kafka import KafkaParams
+from rollcast_control.bridge_loop import Bridge
 from rollcast_control.control_topics import ControlTopics
 from rollcast_control.controller import Controller
 from rollcast_control.manager import Clock, Manager
 from rollcast_control.resolving import Resolver
 from rollcast_control.shell import ShellUnavailable
-from rollcast_operator.bridge_loop import Bridge
+from rollcast_operator.announced_versions import AnnouncedVersions
 from rollcast_operator.cluster_shell import ClusterShell
 from rollcast_operator.kinds import (
     COMPONENT_LABEL,
@@ -33,7 +34,7 @@ from rollcast_operator.kube import Gone, Kube, connect
 from rollcast_operator.metrics import OperatorMetrics
 from rollcast_operator.records import RECORD_COMPONENT
 from rollcast_operator.resource_cache import Place, ResourceCache
-from rollcast_operator.settings import OperatorSettings
+from rollcast_operator.settings import BridgeSettings, OperatorSettings
 from rollcast_operator.watching import Watching, look_at_all
 from rollcast_operator.workloads import Slots
 from rollcast_rollout.answer import Event
@@ -126,7 +127,7 @@ class _Operator:
         )
         self._watching = Watching(kube, self._cache, settings, on_news=self._wake)
         self._bridge = (
-            Bridge(settings, settings.bridge, kafka, bucket=s3.bucket, kube=kube, cache=self._cache, metrics=metrics)
+            self._made_bridge(settings.bridge, settings.installation, kafka, bucket=s3.bucket)
             if settings.bridge is not None
             else None
         )
@@ -135,6 +136,19 @@ class _Operator:
             models=lambda: len(self.manager.models()),
             kafka_problem=lambda: self._topics.problem is not None,
             watch_restarts=lambda: self._watching.restarts,
+        )
+
+    def _made_bridge(self, bridge: BridgeSettings, installation: str, kafka: KafkaParams, *, bucket: str) -> Bridge:
+        announced = AnnouncedVersions(bridge, kube=self._kube, cache=self._cache, metrics=self._metrics)
+        return Bridge(
+            kafka,
+            installation=installation,
+            bucket=bucket,
+            namespace=bridge.namespace,
+            default_model=bridge.default_model,
+            template_of=announced.template_of,
+            create=announced.create,
+            on_ignored=announced.ignored,
         )
 
     def start(self, stack: ExitStack, stopping: threading.Event) -> None:

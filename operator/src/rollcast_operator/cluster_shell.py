@@ -9,7 +9,7 @@ import structlog
 
 from rollcast_common.identity import ModelIdentity
 from rollcast_control.shell import ShellUnavailable
-from rollcast_operator.kinds import EVENT, FINALIZER, MODEL_VERSION
+from rollcast_operator.kinds import EVENT, FINALIZER, MODEL_LABEL, MODEL_VERSION, VERSION_ANNOTATION
 from rollcast_operator.kube import Gone, Kube, Refused
 from rollcast_operator.records import RecordMap
 from rollcast_operator.resource_cache import CachedVersion, ResourceCache
@@ -131,7 +131,12 @@ class ClusterShell:
         body = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": f"{version.name[:230]}.{uuid.uuid4().hex[:16]}", "namespace": version.namespace},
+            "metadata": {
+                "name": f"{version.name[:230]}.{uuid.uuid4().hex[:16]}",
+                "namespace": version.namespace,
+                "labels": {MODEL_LABEL: version.model},
+                "annotations": {VERSION_ANNOTATION: version.version},
+            },
             "involvedObject": {
                 "apiVersion": API_VERSION,
                 "kind": KIND,

@@ -21,6 +21,7 @@ __all__ = [
     "SERVICE",
     "SERVICE_ACCOUNT",
     "STATEFUL_SET",
+    "VERSION_ANNOTATION",
 ]
 
 MODEL_VERSION = Kind("rollcast.dev/v1alpha1", "ModelVersion", "modelversions")
@@ -40,6 +41,8 @@ KOPF_FINALIZER = "rollcast.dev/kopf"
 
 INSTALLATION_LABEL = "rollcast.dev/installation"
 MODEL_LABEL = "rollcast.dev/model"
+VERSION_ANNOTATION = "rollcast.dev/version"
+"""On events: a deleted ModelVersion can no longer be asked which version it was."""
 COMPONENT_LABEL = "app.kubernetes.io/component"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "rollcast-operator"

@@ -56,9 +56,9 @@ def _run(folder: Path, model: str, installation: str, template: dict[str, Any]) 
         seen = -1
         while not stopping.wait(_LOOK_SECONDS):
             topics.check()
-            for failure in (manager.failure, bridge.failure):
-                if failure is not None:
-                    raise failure
+            bridge.check()
+            if manager.failure is not None:
+                raise manager.failure
             if (changed := store.changed_at()) != seen:
                 seen = changed
                 there = {str(ModelIdentity(installation, NAMESPACE, r["spec"]["model"])) for r in store.all()}

@@ -241,13 +241,15 @@ def _age(resource: Resource) -> tuple[str, str]:
 
 
 def _said(event: Mapping[str, Any]) -> Said:
-    about = event["involvedObject"]
+    about, metadata = event["involvedObject"], event["metadata"]
     return Said(
         time=_time(event),
         type=event.get("type") or "Normal",
         reason=event.get("reason") or "",
         name=about.get("name") or "",
         message=event.get("message") or "",
+        model=(metadata.get("labels") or {}).get("rollcast.dev/model", ""),
+        version=(metadata.get("annotations") or {}).get("rollcast.dev/version", ""),
         uid=about.get("uid") or "",
     )
 

@@ -1,6 +1,7 @@
 """Follows topic `train`: each announcement is handled once, also by whoever comes after a crash."""
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -8,7 +9,7 @@ import structlog
 from confluent_kafka import OFFSET_STORED, Consumer, KafkaException, Message, TopicPartition
 
 from rollcast_common.contracts import parse_model_trained
-from rollcast_common.errors import ConfigError, ContractError, KafkaDenied, KafkaProblem
+from rollcast_common.errors import ConfigError, ContractError, KafkaDenied, KafkaProblem, RollcastError
 from rollcast_common.kafka import ErrorWatch, KafkaParams, make_consumer, problem_from
 from rollcast_control.bridge import model_version_for
 from rollcast_control.shell import ShellUnavailable
@@ -18,6 +19,7 @@ __all__ = ["Bridge"]
 _log = structlog.get_logger()
 
 _RETRY_SECONDS = 1.0
+_SAY_EVERY_SECONDS = 30.0
 _LIST_SECONDS = 10.0
 
 
@@ -38,8 +40,10 @@ class Bridge:
         default_model: str,
         template_of: Callable[[str], dict[str, Any] | None],
         create: Callable[[dict[str, Any]], str],
+        on_ignored: Callable[[], None] = lambda: None,
     ) -> None:
-        """`template_of` a model is the rest of its spec, None for a model that nobody wants bridged.
+        """`template_of` a model is the rest of its spec, None for a model that nobody wants bridged. `on_ignored` is
+        called for each announcement that is none.
 
         Raises ConfigError when librdkafka does not accept a property.
         """
@@ -51,6 +55,7 @@ class Bridge:
         self._default_model = default_model
         self._template_of = template_of
         self._create = create
+        self._on_ignored = on_ignored
         self._watch = ErrorWatch(self._servers)
         self._consumer: Consumer = make_consumer(
             kafka,
@@ -61,7 +66,20 @@ class Bridge:
         )
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="bridge", daemon=True)
-        self.failure: BaseException | None = None
+        self._say_at = 0.0
+        self._failure: BaseException | None = None
+
+    def check(self) -> None:
+        """Raises what ended the thread."""
+        if isinstance(self._failure, RollcastError):
+            raise self._failure
+        if self._failure is not None:
+            raise RollcastError(f"the bridge: {self._failure!r}; this is a bug of Rollcast") from self._failure
+
+    def _say(self, what: str, problem: Exception) -> None:
+        if time.monotonic() >= self._say_at:
+            self._say_at = time.monotonic() + _SAY_EVERY_SECONDS
+            _log.warning(what, topic=self._topic, problem=str(problem))
 
     def _run(self) -> None:
         try:
@@ -71,10 +89,10 @@ class Bridge:
                 except KafkaDenied:
                     raise
                 except (KafkaProblem, KafkaException) as problem:
-                    _log.warning("announcements are not read now", problem=str(problem))
+                    self._say("announcements are not read now", problem)
                     self._stopping.wait(_RETRY_SECONDS)
         except BaseException as error:  # noqa: BLE001  # its owner asks, and must hear of it
-            self.failure = error
+            self._failure = error
         finally:
             self._consumer.close()
 
@@ -83,10 +101,12 @@ class Bridge:
         while not self._stopping.is_set():
             message = self._consumer.poll(0.1)
             self._watch.check(self._doing)
-            if message is None or message.error() is not None:
+            if message is None:
                 continue
-            self._take(message)
-            if not self._stopping.is_set():
+            if (error := message.error()) is not None:
+                self._say("announcements are not read now", problem_from(error, self._doing, self._servers))
+            elif self._taken(message):
+                # What is not committed is announced again, and then it is there already.
                 self._consumer.commit(message=message, asynchronous=False)
 
     def _partitions(self) -> list[int]:
@@ -98,22 +118,26 @@ class Bridge:
             raise problem_from(found.error, self._doing, self._servers)
         return sorted(found.partitions)
 
-    def _take(self, message: Message) -> None:
-        """Returns when it is done with, or it is time to stop."""
+    def _taken(self, message: Message) -> bool:
+        """False when it is time to end before it was done with."""
         while not self._stopping.is_set():
             try:
                 self._handle(message)
             except (ContractError, ConfigError) as error:
+                self._on_ignored()
                 _log.warning("announcement ignored", topic=self._topic, offset=message.offset(), problem=str(error))
-                return
+                return True
             except ShellUnavailable as problem:
-                _log.warning("announcement waits", topic=self._topic, offset=message.offset(), problem=str(problem))
+                self._say("an announcement waits", problem)
                 self._stopping.wait(_RETRY_SECONDS)
             else:
-                return
+                return True
+        return False
 
     def _handle(self, message: Message) -> None:
         event = parse_model_trained(message.key(), message.value(), default_model=self._default_model)
+        if not event.model:
+            raise ContractError("ModelTrained: a bare path without a key, and no default model is set")
         template = self._template_of(event.model)
         if template is None:
             return

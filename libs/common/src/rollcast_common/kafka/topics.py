@@ -32,6 +32,9 @@ class TopicNames(Settings):
     assignments: str = "assignments"
     predictor_status: str = "predictor_status"
     shadow_predictions: str = "shadow_predictions"
+    feedback: str = "feedback"
+    notifications: str = "notifications"
+    notifications_failed: str = "notifications_failed"
 
     def full(self, name: str) -> str:
         """The name on the broker of the topic that Rollcast calls `name`."""
@@ -63,6 +66,10 @@ def topic_specs(names: TopicNames, *, partitions: int) -> list[TopicSpec]:
             partitions,
             {"max.message.bytes": str(2 * MAX_REQUEST_BYTES), "retention.ms": str(_DAY_MS)},
         ),
+        # Labels are what the next model learns from: they stay.
+        TopicSpec(names.full("feedback"), partitions, {"retention.ms": "-1"}),
+        TopicSpec(names.full("notifications"), partitions),
+        TopicSpec(names.full("notifications_failed"), partitions),
     ]
 
 
