@@ -101,3 +101,5 @@ def timed(request: pytest.FixtureRequest, parts: Parts) -> Iterator[None]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for name, seconds in _parts.took:
         terminalreporter.write_line(f"{seconds:6.1f} s  {name}")
+    for note in _parts.notes:
+        terminalreporter.write_line(note)

@@ -16,7 +16,7 @@ from rollcast_common.errors import RollcastError
 from rollcast_common.identity import ModelIdentity
 from rollcast_common.kafka import KafkaParams, TopicNames
 
-__all__ = ["Play"]
+__all__ = ["Play", "report"]
 
 _LIMITS = Limits(unowned_seconds=60.0, catch_up_seconds=60.0)
 _SEED = 1
@@ -96,3 +96,12 @@ class Play:
         digest, value = next(iter(event.expected.items()))
         x = value / self._slopes[digest]
         return msgspec.structs.replace(event, expected={known: slope * x for known, slope in self._slopes.items()})
+
+
+def report(verdict: Verdict, felt: dict[str, float]) -> list[str]:
+    return [
+        f"{verdict.requests} requests: {verdict.predictions} predictions, {verdict.dead_letters} dead letters, "
+        f"{verdict.lost} lost, {verdict.doubled} doubled, {verdict.out_of_order} out of order, {verdict.wrong} wrong; "
+        f"the longest time without an answer was {verdict.longest_gap_seconds:.1f} s",
+        *(f"{seconds:6.1f} s until all was answered again: {kind}" for kind, seconds in sorted(felt.items())),
+    ]
