@@ -12,6 +12,7 @@ from tests.e2e.installation import SLOTS, Installation
 from tests.e2e.parts import Parts
 from tests.e2e.play import Play
 from tests.e2e.surroundings import Surroundings, Unfit, surroundings
+from tests.env.kubernetes import KubectlFailed
 from tests.env.missing import missing
 
 from rollcast_cli.local.s3 import make_bucket
@@ -22,6 +23,31 @@ collect_ignore_glob = [] if os.environ.get("E2E") == "1" else ["test_*.py"]
 
 NAMESPACE = "rollcast-e2e"
 _parts = Parts()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "full: needs KEDA and Prometheus in the cluster (make e2e-full)")
+    config.addinivalue_line("markers", "two_nodes: drains a node, so it needs another one")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What the cluster is not made for is left out, and said."""
+    left_out = [item for item in items if not _fits(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        _parts.notes += [f"left out, for want of what the cluster would need: {item.name}" for item in left_out]
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _fits(item: pytest.Item) -> bool:
+    if item.get_closest_marker("full"):
+        return os.environ.get("E2E_FULL") == "1"
+    if item.get_closest_marker("two_nodes"):
+        try:
+            return len(Cluster(NAMESPACE).nodes()) > 1
+        except (KubectlFailed, OSError):
+            return False
+    return True
 
 
 @pytest.fixture(scope="session")

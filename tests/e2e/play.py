@@ -99,9 +99,10 @@ class Play:
 
 
 def report(verdict: Verdict, felt: dict[str, float]) -> list[str]:
-    return [
+    counts = (
         f"{verdict.requests} requests: {verdict.predictions} predictions, {verdict.dead_letters} dead letters, "
         f"{verdict.lost} lost, {verdict.doubled} doubled, {verdict.out_of_order} out of order, {verdict.wrong} wrong; "
-        f"the longest time without an answer was {verdict.longest_gap_seconds:.1f} s",
-        *(f"{seconds:6.1f} s until all was answered again: {kind}" for kind, seconds in sorted(felt.items())),
-    ]
+        f"the longest time without an answer was {verdict.longest_gap_seconds:.1f} s"
+    )
+    waits = [f"{seconds:6.1f} s until all was answered again: {kind}" for kind, seconds in sorted(felt.items())]
+    return [counts, *waits]

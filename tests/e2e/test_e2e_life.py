@@ -1,16 +1,20 @@
 """The life of an installation, in order: each test goes on where the one before ended, under traffic all the time."""
 
+import json
 import time
 
 import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
-from tests.e2e.installation import OPERATOR, SLOTS, Installation
+from tests.e2e.installation import MODEL, OPERATOR, SLOTS, Installation, is_ready
 from tests.e2e.parts import Parts
 from tests.e2e.play import Play, report
 from tests.e2e.probe import Probe
+from tests.e2e.prometheus import prometheus
 from tests.env.kubernetes import KubectlFailed
 from tests.env.missing import missing
+
+BURST = 40_000
 
 
 def test_the_first_model_answers(installed: Installation, play: Play) -> None:
@@ -63,10 +67,9 @@ def test_every_slot_is_evicted_in_turn(installed: Installation, play: Play) -> N
             installed.wait_until_ready(SLOTS, len(slots), not_these=[slot["metadata"]["uid"]])
 
 
+@pytest.mark.two_nodes
 def test_a_node_is_drained(installed: Installation, play: Play) -> None:
     cluster = installed.cluster
-    if len(cluster.nodes()) < 2:
-        pytest.skip("the cluster has one node")
     slot = installed.slots()[0]
     node = slot["spec"]["nodeName"]
     with play.fault("node drained", node):
@@ -122,6 +125,51 @@ def test_network_policies_let_nothing_through_that_is_not_named(installed: Insta
 
 def test_helm_test_passes(installed: Installation, play: Play) -> None:
     installed.test()
+    play.check()
+
+
+@pytest.mark.full
+def test_prometheus_reads_and_judges_every_part(installed: Installation, play: Play) -> None:
+    """Its rules have expressions that a Prometheus takes, and it is let in through the policies."""
+    cluster = installed.cluster
+    targets = f'up{{namespace="{cluster.namespace}"}} == 1'
+    wanted = {pod["metadata"]["name"] for pod in [*installed.slots(), *cluster.pods(OPERATOR)]}
+    cluster.wait(
+        lambda: (
+            wanted <= {found["metric"].get("pod") for found in prometheus(cluster, "query", query=targets)["result"]}
+        ),
+        f"Prometheus reads {', '.join(sorted(wanted))}",
+    )
+    groups = {group["name"] for rules in cluster.items("prometheusrules") for group in rules["spec"]["groups"]}
+
+    def loaded() -> bool:
+        found = [group for group in prometheus(cluster, "rules")["groups"] if group["name"] in groups]
+        return {group["name"] for group in found} == groups and all(
+            rule["health"] == "ok" for group in found for rule in group["rules"]
+        )
+
+    cluster.wait(loaded, f"rules {', '.join(sorted(groups))} are evaluated", seconds=180)
+    play.check()
+
+
+@pytest.mark.full
+def test_lag_brings_a_slot_more_and_its_end_takes_it_away(installed: Installation, play: Play) -> None:
+    cluster = installed.cluster
+    (live,) = [found for found in cluster.items("modelversions") if found["status"]["phase"] == "Live"]
+    before = [slot["metadata"]["uid"] for slot in installed.slots()]
+    # A transaction for each row: so that a burst takes slots minutes.
+    installed.upgrade({"predictor": {"env": {"ROLLCAST_BATCH_ROWS": "1"}}})
+    installed.wait_until_ready(SLOTS, 2, not_these=before)
+    scaling = {"replicas": None, "autoscaling": {"min": 2, "max": 3, "lagThreshold": 200}}
+    patch = json.dumps({"spec": {"serving": scaling}})
+    cluster.kubectl("patch", "modelversion", live["metadata"]["name"], "--type", "merge", "--patch", patch)
+    cluster.wait(lambda: is_ready(cluster.get("scaledobject", f"rollcast-{MODEL}")), "KEDA scales", seconds=60)
+    with play.fault("scaled up", "all"):
+        play.client.ask(BURST)
+        installed.wait_until_ready(SLOTS, 3, seconds=300)
+    # HPA looks back five minutes, then takes one slot.
+    with play.fault("scaled down", "all"):
+        installed.wait_until_ready(SLOTS, 2, seconds=900)
     play.check()
 
 
