@@ -11,6 +11,7 @@ from tests.e2e.cluster import Cluster
 from tests.e2e.installation import SLOTS, Installation
 from tests.e2e.parts import Parts
 from tests.e2e.play import Play
+from tests.e2e.readiness import Readiness
 from tests.e2e.surroundings import Surroundings, Unfit, surroundings
 from tests.env.kubernetes import KubectlFailed
 from tests.env.missing import missing
@@ -107,7 +108,8 @@ def play(
     """The first model is live, and a client asks on and on."""
     kafka = KafkaParams(broker=KafkaBrokerParams(servers=around.kafka_outside))
     names = TopicNames(prefix=installed.prefix)
-    play = Play(kafka, names, installed.identity, tmp_path_factory.mktemp("history"))
+    ready = Readiness(NAMESPACE, SLOTS)
+    play = Play(kafka, names, installed.identity, tmp_path_factory.mktemp("history"), ready=ready)
     try:
         with parts.part("first model trained and live"):
             installed.serve(play, 2.0, "v1")

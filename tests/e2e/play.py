@@ -11,6 +11,7 @@ from tests.chaos.actors import BAD_RECORDS, Client, Reader, Sampler, close_the_b
 from tests.chaos.checker import Limits, Verdict, judge
 from tests.chaos.history import Accepted, Announced, Event, Fault, Writer, read_history
 from tests.chaos.report import recoveries
+from tests.e2e.readiness import Readiness
 
 from rollcast_common.errors import RollcastError
 from rollcast_common.identity import ModelIdentity
@@ -18,15 +19,23 @@ from rollcast_common.kafka import KafkaParams, TopicNames
 
 __all__ = ["Play", "report"]
 
-_LIMITS = Limits(unowned_seconds=60.0, catch_up_seconds=60.0)
+_LIMITS = Limits(unready_seconds=20.0, unowned_seconds=60.0, catch_up_seconds=60.0)
 _SEED = 1
 
 
 class Play:
     def __init__(
-        self, kafka: KafkaParams, names: TopicNames, identity: ModelIdentity, folder: Path, *, per_second: float = 50.0
+        self,
+        kafka: KafkaParams,
+        names: TopicNames,
+        identity: ModelIdentity,
+        folder: Path,
+        *,
+        ready: Readiness,
+        per_second: float = 50.0,
     ) -> None:
         self._kafka, self._names, self._folder = kafka, names, folder
+        self._ready = ready
         self._group = identity.consumer_group
         folder.mkdir(exist_ok=True)
         self._writer = Writer(folder / "play.jsonl")
@@ -44,7 +53,7 @@ class Play:
             bad=[make for name, make in BAD_RECORDS.items() if name != "another feature"],
         )
         self.reader = Reader(kafka, names, folder / "reader.jsonl")
-        self._sampler = Sampler(kafka, self._group, folder / "sampler.jsonl", slots=dict)
+        self._sampler = Sampler(kafka, self._group, folder / "sampler.jsonl", slots=ready.slots)
 
     def knows(self, version: str, sha256: str, slope: float, *, since: float) -> None:
         """A model that may answer, from then on (by the monotonic clock), `slope * x`."""
@@ -52,6 +61,7 @@ class Play:
         self._writer.write([Announced(version=version, sha256=sha256, time=since)])
 
     def start(self) -> None:
+        self._ready.start()
         self.reader.start()
         self._sampler.start()
         self.client.start()
@@ -73,6 +83,7 @@ class Play:
         self.client.finish()
         close_the_books(self._kafka, self._names, self._group, self._folder / "books.jsonl", reader=self.reader)
         self._sampler.stop()
+        self._ready.stop()
         self.reader.stop()
         self._writer.close()
         events = [self._with_all_models(event) for event in read_history(sorted(self._folder.glob("*.jsonl")))]
@@ -87,6 +98,7 @@ class Play:
         for actor in (self.client, self._sampler, self.reader):
             with contextlib.suppress(RollcastError):
                 actor.stop()
+        self._ready.stop()
         self._writer.close()
 
     def _with_all_models(self, event: Event) -> Event:
