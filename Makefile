@@ -105,6 +105,16 @@ chart: setup ## Lint the Helm chart and test it, on a real API server where ther
 	$(RUN) python charts/copy_sources.py
 	$(RUN) pytest tests/chart
 
+HELM ?= helm
+.PHONY: chart-scan
+chart-scan: setup ## What checkov holds against the rendered chart; its exceptions are in charts/checkov.yaml
+	rm -rf build/chart && mkdir -p build/chart
+	for values in charts/rollcast/values-dev.yaml charts/rollcast/ci/*.yaml; do \
+	  $(HELM) template rollcast charts/rollcast --namespace ml --values $$values --set networkPolicy.enabled=true \
+	    > build/chart/$$(basename $$values) || exit 1; \
+	done
+	$(UV) tool run --from checkov==3.3.30 checkov --directory build/chart --config-file charts/checkov.yaml
+
 .PHONY: docs
 docs: setup ## Write docs/reference/ again, from the code
 	$(RUN) python docs/generate.py

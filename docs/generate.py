@@ -73,6 +73,7 @@ __all__ = ["REFERENCE", "ROLLOUT", "main", "pages", "with_states"]
 _DOCS = Path(__file__).resolve().parent
 REFERENCE = _DOCS / "reference"
 ROLLOUT = _DOCS / "explanation" / "rollout.md"
+_VALUES = _DOCS.parent / "charts" / "rollcast" / "values.yaml"
 _GOLDEN = _DOCS.parent / "libs" / "common" / "tests" / "golden"
 
 _MARK = "<!-- Made from the code by docs/generate.py (`make docs`); edits here are overwritten. -->"
@@ -104,6 +105,7 @@ def pages() -> dict[str, str]:
         "metrics.md": _metrics(),
         "model-version.md": _model_version(),
         "topics.md": _topics(),
+        "values.md": _values(),
     }
 
 
@@ -561,6 +563,60 @@ def _estimators() -> str:
         for name, kind in kinds.items()
     ]
     return _table(("estimator.type", "task", "encoding", "missing", "scaled"), rows)
+
+
+def _values() -> str:
+    lines = _VALUES.read_text(encoding="utf-8").splitlines()
+    root = yaml.compose("\n".join(lines), Loader=yaml.SafeLoader)
+    assert isinstance(root, yaml.MappingNode)  # noqa: S101  # the chart's tests load it
+    loose = [(key, value) for key, value in root.value if not _is_section(value, lines)]
+    return _page(
+        "Values of the chart",
+        "What `helm install -f my-values.yaml` may say; an unknown name is refused. `kafka.servers` and `s3.bucket` "
+        "must be given. How to use them: [install](../how-to/install.md).",
+        _values_table(loose, "", lines),
+        *(
+            part
+            for key, value in root.value
+            if _is_section(value, lines)
+            for part in (f"## {key.value}", _comment(key, lines), _values_table(value.value, key.value, lines))
+        ),
+    )
+
+
+def _values_table(pairs: list[tuple[yaml.Node, yaml.Node]], path: str, lines: list[str]) -> str:
+    return _table(("value", "default", "meaning"), list(_value_rows(pairs, path, lines)))
+
+
+def _value_rows(pairs: list[tuple[yaml.Node, yaml.Node]], path: str, lines: list[str]) -> Iterator[tuple[str, ...]]:
+    for key, value in pairs:
+        name = f"{path}.{key.value}".lstrip(".")
+        if isinstance(value, yaml.MappingNode) and _is_section(value, lines):
+            if comment := _comment(key, lines):
+                yield f"`{name}`", "section", comment
+            yield from _value_rows(value.value, name, lines)
+        else:
+            loader = yaml.SafeLoader("")
+            shown = json.dumps(loader.construct_object(value, deep=True), ensure_ascii=False)
+            yield f"`{name}`", "empty" if shown == '""' else f"`{shown.strip(chr(34))}`", _comment(key, lines)
+
+
+def _is_section(value: yaml.Node, lines: list[str]) -> bool:
+    """A mapping some of whose keys are explained; any other is one value. Whatever has a section of its own is one."""
+    return isinstance(value, yaml.MappingNode) and any(
+        _comment(key, lines) or _is_section(inner, lines) for key, inner in value.value
+    )
+
+
+def _comment(key: yaml.Node, lines: list[str]) -> str:
+    """The lines right above a key, as long as they are comments of its depth."""
+    mark, found = key.start_mark, []
+    indent = " " * mark.column + "# "
+    for line in reversed(lines[: mark.line]):
+        if not line.startswith(indent):
+            break
+        found.append(line.removeprefix(indent))
+    return " ".join(reversed(found))
 
 
 def _command(name: str, command: Any, *, depth: int) -> Iterator[str]:

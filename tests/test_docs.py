@@ -76,7 +76,9 @@ def _texts_of_the_code() -> str:
     return "\n".join(text for source in sources for text in _texts(source.read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize("name", ["cli.md", "configuration.md", "metrics.md", "model-version.md", "topics.md"])
+@pytest.mark.parametrize(
+    "name", ["cli.md", "configuration.md", "metrics.md", "model-version.md", "topics.md", "values.md"]
+)
 def test_a_reference_page_is_what_the_code_says_now(name: str) -> None:
     generator = _generator()
     committed = (generator.REFERENCE / name).read_text(encoding="utf-8")

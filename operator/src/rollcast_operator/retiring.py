@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -35,10 +36,10 @@ def retire(
     deadline = time.monotonic() + timeout_seconds
     if deployment is not None:
         # While it runs it would put them on again.
-        _in_time(deadline, "stopping the operator", lambda: _is_stopped(kube, *deployment))
+        _in_time(deadline, "stopping the operator", partial(_is_stopped, kube, *deployment))
     released: set[str] = set()
     for namespace in namespaces or (None,):
-        _in_time(deadline, "releasing ModelVersions", lambda place=namespace: _are_released(kube, place, released))
+        _in_time(deadline, "releasing ModelVersions", partial(_are_released, kube, namespace, released))
     return len(released)
 
 
