@@ -28,6 +28,7 @@ _parts = Parts()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "full: needs KEDA and Prometheus in the cluster (make e2e-full)")
+    config.addinivalue_line("markers", "notifier: needs the notifier's image")
     config.addinivalue_line("markers", "two_nodes: drains a node, so it needs another one")
 
 
@@ -43,6 +44,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _fits(item: pytest.Item) -> bool:
     if item.get_closest_marker("full"):
         return os.environ.get("E2E_FULL") == "1"
+    if item.get_closest_marker("notifier"):
+        return "rollcast-notifier" in images.IMAGES
     if item.get_closest_marker("two_nodes"):
         try:
             return len(Cluster(NAMESPACE).nodes()) > 1

@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.e2e.cluster import Cluster, Json
 from tests.e2e.images import IMAGES, TAG
+from tests.e2e.notifications import NOTIFICATIONS
 from tests.e2e.play import Play
 from tests.e2e.surroundings import Surroundings
 
@@ -16,12 +17,13 @@ from rollcast_common.identity import ModelIdentity
 from rollcast_common.models.files import save_model
 from rollcast_rollout.schema import API_VERSION, KIND
 
-__all__ = ["MODEL", "RELEASE", "SLOTS", "Installation", "merged"]
+__all__ = ["MODEL", "NOTIFIER", "OPERATOR", "RELEASE", "SLOTS", "Installation", "is_ready", "merged"]
 
 RELEASE = "rollcast"
 MODEL = "line"
 SLOTS = f"app.kubernetes.io/component=predictor,rollcast.dev/model={MODEL}"
 OPERATOR = "app.kubernetes.io/component=operator,app.kubernetes.io/part-of=rollcast"
+NOTIFIER = "app.kubernetes.io/component=notifier,app.kubernetes.io/part-of=rollcast"
 _CHART = Path(__file__).parents[2] / "charts" / "rollcast"
 _DATA = "lines"
 MAX_REQUEST_BYTES = 20_000
@@ -75,7 +77,7 @@ class Installation:
             "trainer": {
                 "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
             },
-            "notifier": {"enabled": "rollcast-notifier" in IMAGES},
+            "notifier": {"enabled": "rollcast-notifier" in IMAGES, "notifications": NOTIFICATIONS},
             "bridge": {"template": {"serving": {"replicas": 2}, "rollout": _ROLLOUT}},
             "trainers": {
                 MODEL: {

@@ -9,10 +9,12 @@ from pathlib import Path
 import msgspec
 from tests.chaos.actors import BAD_RECORDS, Client, Reader, Sampler, close_the_books
 from tests.chaos.checker import Limits, Verdict, judge
-from tests.chaos.history import Accepted, Announced, Event, Fault, Writer, read_history
+from tests.chaos.history import Accepted, Announced, Event, Fault, Result, Writer, read_history
 from tests.chaos.report import recoveries
+from tests.e2e.notifications import receipts
 from tests.e2e.readiness import Readiness
 
+from rollcast_common.contracts.receipt import Receipt
 from rollcast_common.errors import RollcastError
 from rollcast_common.identity import ModelIdentity
 from rollcast_common.kafka import KafkaParams, TopicNames
@@ -89,6 +91,14 @@ class Play:
         events = [self._with_all_models(event) for event in read_history(sorted(self._folder.glob("*.jsonl")))]
         felt = {kind: max(seconds) for kind, seconds in recoveries(events).items()}
         return judge(events, _LIMITS), felt
+
+    def predicted(self, key: str) -> set[str]:
+        """The ids of the requests with this key that were answered by a prediction."""
+        events = read_history([self._folder / "reader.jsonl"])
+        return {event.id for event in events if isinstance(event, Result) and event.key == key}
+
+    def receipts(self) -> list[Receipt]:
+        return receipts(self._kafka, self._names)
 
     def give_up(self) -> None:
         """After a test that failed: nothing is judged, and nobody is left behind."""

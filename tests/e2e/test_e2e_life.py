@@ -6,7 +6,9 @@ import time
 import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
-from tests.e2e.installation import MODEL, OPERATOR, SLOTS, Installation, is_ready
+from tests.e2e.images import IMAGES
+from tests.e2e.installation import MODEL, NOTIFIER, OPERATOR, SLOTS, Installation, is_ready
+from tests.e2e.notifications import KEY
 from tests.e2e.parts import Parts
 from tests.e2e.play import Play, report
 from tests.e2e.probe import Probe
@@ -65,6 +67,15 @@ def test_every_slot_is_evicted_in_turn(installed: Installation, play: Play) -> N
             with pytest.raises(KubectlFailed, match="disruption budget"):
                 installed.cluster.evict(other["metadata"]["name"])
             installed.wait_until_ready(SLOTS, len(slots), not_these=[slot["metadata"]["uid"]])
+
+
+@pytest.mark.notifier
+def test_the_notifier_is_deleted(installed: Installation, play: Play) -> None:
+    (notifier,) = installed.cluster.pods(NOTIFIER)
+    with play.fault("notifier deleted", notifier["metadata"]["name"]):
+        installed.cluster.kubectl("delete", "pod", notifier["metadata"]["name"], "--wait=false")
+        installed.wait_until_ready(NOTIFIER, 1, not_these=[notifier["metadata"]["uid"]])
+    play.check()
 
 
 @pytest.mark.two_nodes
@@ -180,6 +191,23 @@ def test_nothing_was_lost_or_doubled(play: Play, parts: Parts) -> None:
     assert verdict.requests > 1000
 
 
+@pytest.mark.notifier
+def test_everybody_was_told(installed: Installation, play: Play) -> None:
+    """Of each prediction that a subscription names, whatever became of pods meanwhile."""
+    predicted = play.predicted(KEY)
+    assert predicted
+
+    def told() -> bool:
+        found = play.receipts()
+        wrong = {receipt.state for receipt in found} - {"queued", "sent"}
+        assert not wrong, wrong
+        sent = {receipt.request_id for receipt in found if receipt.state == "sent"}
+        assert sent <= predicted
+        return sent == predicted
+
+    installed.cluster.wait(told, f"a receipt of each of {len(predicted)} notifications")
+
+
 def test_uninstalling_leaves_what_must_not_be_lost(installed: Installation) -> None:
     cluster = installed.cluster
     installed.remove_own()
@@ -192,6 +220,6 @@ def test_uninstalling_leaves_what_must_not_be_lost(installed: Installation) -> N
         "secret/rollcast-s3",
         "networkpolicy.networking.k8s.io/rollcast-predictor",
     }
-    left = [name for name in cluster.everything() if name not in kept and not name.startswith("persistentvolumeclaim/")]
-    assert left == []
+    outboxes = ["persistentvolumeclaim/outbox-rollcast-notifier-0"] if "rollcast-notifier" in IMAGES else []
+    assert [name for name in cluster.everything() if name not in kept] == outboxes
     assert cluster.get("crd", "modelversions.rollcast.dev")
