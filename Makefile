@@ -12,6 +12,17 @@ export BROKER
 # Tests mostly wait for servers; each process has servers of its own, about a gigabyte.
 TEST_PROCESSES ?= 2
 
+# Images: `make images REGISTRY=ghcr.io/me TAG=0.1.0`; the first engine that works builds them.
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+TAG ?= $(VERSION)
+REGISTRY ?=
+ENGINE ?= $(shell for e in docker podman buildah; do $$e info >/dev/null 2>&1 && echo $$e && break; done)
+IMAGE_BUILD ?= $(ENGINE) build
+IMAGE_ARGS ?=
+IMAGE_PREFIX := $(if $(REGISTRY),$(REGISTRY:%/=%)/)rollcast-
+DOCKERFILES := $(wildcard services/*/Dockerfile operator/Dockerfile)
+IMAGES := $(notdir $(DOCKERFILES:%/Dockerfile=%))
+
 .PHONY: help
 help: ## This list
 	@echo "Rollcast: serve scikit-learn models on Kafka streams, and roll them without anyone noticing."
@@ -75,6 +86,22 @@ simulate-rollouts: setup ## Hundreds of rollouts on recorded batches: how often 
 .PHONY: bench-operator
 bench-operator: setup ## API writes and CPU of an operator that has nothing to do, with 50 and 1,000 ModelVersions
 	$(RUN) python -m bench.operator_idle
+
+.PHONY: images $(IMAGES:%=image-%)
+images: $(IMAGES:%=image-%) ## Container images of the services and the operator; see docs/how-to/images.md
+
+$(IMAGES:%=image-%): image-%:
+	$(if $(filter-out build,$(IMAGE_BUILD)),,$(error images need docker, podman or buildah, and none works here))
+	$(IMAGE_BUILD) -f $(filter %$*/Dockerfile,$(DOCKERFILES)) -t $(IMAGE_PREFIX)$*:$(TAG) \
+	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null) $(IMAGE_ARGS) .
+
+.PHONY: e2e
+e2e: setup ## Images, chart, rollouts, deaths and upgrades on a cluster: that of KUBECONFIG, else one that kind makes
+	$(RUN) python -m tests.e2e
+
+.PHONY: e2e-full
+e2e-full: setup ## The same, and autoscaling and monitoring, on a cluster with KEDA, Prometheus and metrics-server
+	$(RUN) python -m tests.e2e --full
 
 .PHONY: chart
 chart: setup ## Lint the Helm chart and test it, on a real API server where there is one
