@@ -116,6 +116,9 @@ def _show(page: Page, console: RunningConsole, view: str, ready: str) -> None:
     if view == "ask":
         page.wait_for_selector("#field-0")
         page.get_by_role("button", name="Fill in an example").click()
+        if page.viewport_size == PHONE:
+            page.locator(".talk").scroll_into_view_if_needed()
+            page.locator("#say").scroll_into_view_if_needed()
     page.wait_for_timeout(2500)
 
 

@@ -14,7 +14,7 @@ from tests.env.predictor import Slot, World, line_of
 from tests.env.records import announced_with_card
 from tests.env.s3 import S3
 
-from rollcast_common.contracts import GroundTruth
+from rollcast_common.contracts import GroundTruth, ServedVersion
 from rollcast_common.contracts.ground_truth import decode_ground_truth
 from rollcast_notifier.console.users import new_token
 
@@ -35,9 +35,14 @@ def world(kafka: RealKafka, s3: S3, topic_prefix: str, tmp_path: Path) -> Iterat
 
 
 @pytest.fixture
-def slot(world: World) -> Slot:
-    world.announce(announced_with_card(world, world.upload(line_of(2), "v1"), "v1", golden={'{"x": 4}': 8.0}))
-    return world.serve("v1")
+def stable(world: World) -> ServedVersion:
+    model = world.upload(line_of(2), "v1")
+    return world.announce(announced_with_card(world, model, "v1", golden={'{"x": 4}': 8.0}))
+
+
+@pytest.fixture
+def slot(world: World, stable: ServedVersion) -> Slot:
+    return world.serve(stable.version)
 
 
 @pytest.fixture
@@ -120,13 +125,12 @@ def test_words_are_understood_and_helped_along(page: Page, world: World, notifie
 
 
 def test_a_real_slot_can_be_watched_taking_a_candidate(
-    page: Page, world: World, notifiers: NotifierWorld, slot: Slot
+    page: Page, world: World, notifiers: NotifierWorld, slot: Slot, stable: ServedVersion
 ) -> None:
     enter(page, serve(notifiers, world))
     page.get_by_role("link", name="Models").click()
     card = page.locator("#models article.card")
     expect(card.locator(".slot")).to_contain_text("4 partitions")
-    stable = world.served(world.store.resolve(world.upload(line_of(2), "v1")).uri)
     world.assign(stable, world.put_model("v2", 3), weight=50.0)
     expect(card.locator("[data-phase=canary]")).to_have_text("Canary 50 %")
     expect(card.locator(".slot .chip.good")).to_have_text(["4 partitions", "ready", "ready"])

@@ -8,7 +8,7 @@ import { LiveView } from "./live.js";
 import { ModelsView } from "./models.js";
 import { Stream } from "./stream.js";
 
-const STATES = { connecting: "Connecting", live: "Live", lost: "Connecting again" };
+const STATES = { connecting: "Connecting", live: "Connected", lost: "Connecting again" };
 
 const reopen = () => open(current);
 const views = {

@@ -78,7 +78,8 @@ export class LiveView {
   #take({ rows, matched }) {
     // What a hidden page cannot draw is not kept for it either.
     this.#waiting = [...rows, ...this.#waiting].slice(0, MOST_ROWS);
-    for (const row of rows) this.#know(row);
+    // Stable ones first: colours are given in this order.
+    for (const row of [...rows].sort((a, b) => (a.track < b.track) - (a.track > b.track))) this.#know(row);
     this.#offer();
     this.matched = matched;
     this.#draw();

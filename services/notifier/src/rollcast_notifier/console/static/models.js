@@ -98,7 +98,7 @@ function path(model) {
     "ol",
     { class: "path", "aria-label": "Rollout" },
     ...names.map((name, index) =>
-      h("li", { class: index < at ? "done" : "", "aria-current": index === at ? "step" : null }, name === "canary" && at === 2 ? `Canary ${model.weight} %` : PHASES[name]),
+      h("li", { class: index < at ? "done" : "", "aria-current": index === at ? "step" : null }, PHASES[name]),
     ),
   );
 }
