@@ -83,12 +83,13 @@ def wait_told(world: NotifierWorld, receiver: Receiver, numbers: range) -> None:
 
 def check_told(receiver: Receiver, numbers: range, *, deaths: int = 0) -> None:
     """Each to both receivers, in order; twice at most one for each death."""
-    times = Counter((arrival.receiver, arrival.prediction_id) for arrival in receiver.arrivals)
+    arrivals = sorted(receiver.arrivals, key=lambda arrival: arrival.time)  # they are noted after they are answered
+    times = Counter((arrival.receiver, arrival.prediction_id) for arrival in arrivals)
     assert len(times) == 2 * len(numbers), "lost, or told to nobody's wish"
     assert sum(count - 1 for count in times.values()) <= deaths, "doubled without a reason"
     for name in ("ann", "ben"):
         for lane in range(8):  # as many keys, each of which lies in one partition
-            found = [a.prediction_id for a in receiver.arrivals if a.receiver == name and _number(a) % 8 == lane]
+            found = [a.prediction_id for a in arrivals if a.receiver == name and _number(a) % 8 == lane]
             order = [int(id_.rpartition("-")[2]) for id_ in dict.fromkeys(found)]
             assert order == sorted(order)
 
