@@ -13,6 +13,7 @@ import pytest
 
 from rollcast_common.artifacts import load_s3_params
 from rollcast_common.kafka import load_kafka_params
+from rollcast_notifier.rules.document import load_notifications
 from rollcast_rollout.validation import parse_model_versions, validate
 from rollcast_trainer.settings import load_settings
 
@@ -77,7 +78,17 @@ def _texts_of_the_code() -> str:
 
 
 @pytest.mark.parametrize(
-    "name", ["cli.md", "configuration.md", "metrics.md", "model-version.md", "topics.md", "values.md"]
+    "name",
+    [
+        "acls.md",
+        "cli.md",
+        "configuration.md",
+        "metrics.md",
+        "model-version.md",
+        "notifications.md",
+        "topics.md",
+        "values.md",
+    ],
 )
 def test_a_reference_page_is_what_the_code_says_now(name: str) -> None:
     generator = _generator()
@@ -123,6 +134,7 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
             for block in _blocks("s3_config")
         ),
         *(pytest.param(*block.values, load_settings, id=block.id) for block in _blocks("train_config")),
+        *(pytest.param(*block.values, load_notifications, id=block.id) for block in _blocks("notifications")),
     ],
 )
 def test_every_example_of_a_configuration_is_accepted(

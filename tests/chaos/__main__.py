@@ -18,7 +18,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=150.0, help="requests a second")
     parser.add_argument("--rounds", type=int, default=3, help="each fault at least so many times")
     parser.add_argument("--minutes", type=float, default=0.0, help="at least so long")
-    parser.add_argument("--most-pause", type=float, default=4.0, help="most seconds from a fault's end to the next one")
+    parser.add_argument("--most-pause", type=float, default=3.0, help="most seconds from a fault's end to the next one")
     parser.add_argument("--brokers", type=int, choices=(1, 3), default=3)
     parser.add_argument("--slots", type=int, default=2)
     parser.add_argument("--faults", help="a list with commas; the default is all, but the only broker is not killed")

@@ -38,7 +38,7 @@ class Campaign:
 
     brokers: int = 1
     slots: int = 2
-    most_pause_seconds: float = 4.0
+    most_pause_seconds: float = 3.0
     """Between a fault's end and the next one."""
 
 
@@ -47,7 +47,7 @@ class Played:
     verdict: Verdict
     events: list[Event]
     restarts: dict[str, list[int]]
-    """By slot: exit codes of whole slots that ended unasked."""
+    """By slot, or of the notifier: exit codes of those that ended unasked."""
 
     seconds: float
 
@@ -66,6 +66,7 @@ def play(campaign: Campaign, folder: Path, say: Callable[[str], None] = lambda _
                 per_second=campaign.per_second,
                 models=_MOST_MODELS,
                 sabotage=("die", "none"),
+                telling=True,
             ) as stage:
                 stage.begin(campaign.slots)
                 scene = Scene(stage, cluster, store, chance)
@@ -73,6 +74,8 @@ def play(campaign: Campaign, folder: Path, say: Callable[[str], None] = lambda _
                 say("the last fault is over")
                 events = stage.end()
                 restarts = {slot.name: slot.restarts for slot in stage.slots.values() if slot.restarts}
+                if stage.telling is not None and stage.telling.ended_unasked:
+                    restarts["notifier"] = stage.telling.ended_unasked
         finally:
             store.stop()
     return Played(judge(events, _LIMITS), events, restarts, time.monotonic() - began)

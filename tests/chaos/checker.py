@@ -5,9 +5,11 @@
     3  at the end no transaction is open, and the committed offsets account for every answer
     4  each prediction names a model whose bytes were announced before it, and says what that model says
     5  at every sample somebody was ready, and no partition was without an owner for too long
+    6  whoever is to be told of a prediction was told, at least once, in the order of their key, and nobody else was;
+       twice only where the first time's answer did not come back, or whoever tells was killed
     8  every partition was caught up soon after the last fault
 
-The numbers are those of the project's list of invariants; 6 and 7 belong to parts that are judged elsewhere.
+The numbers are those of the project's list of invariants; 7 belongs to a part that is judged elsewhere.
 """
 
 import math
@@ -20,6 +22,7 @@ from typing import Any
 from tests.chaos.history import (
     Accepted,
     Announced,
+    Arrived,
     Assigned,
     Committed,
     DeadLettered,
@@ -28,11 +31,15 @@ from tests.chaos.history import (
     OpenTransaction,
     Result,
     Sample,
+    Subscribed,
 )
 
-__all__ = ["Limits", "Verdict", "Violation", "judge"]
+__all__ = ["NOTIFIER_DEATH", "Limits", "Verdict", "Violation", "judge"]
 
 Answer = Result | DeadLettered
+
+NOTIFIER_DEATH = "kill-notifier"
+"""How faults begin that may cost whoever tells one answer that was on its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,10 @@ class Verdict:
     doubled: int = 0
     out_of_order: int = 0
     wrong: int = 0
+    told: int = 0
+    untold: int = 0
+    told_twice: int = 0
+    """Also those that are allowed."""
     longest_gap_seconds: float = 0.0
     violations: list[Violation] = field(default_factory=list)
 
@@ -81,6 +92,7 @@ def judge(events: Iterable[Event], limits: Limits) -> Verdict:
     _offsets(history, verdict)
     _right_model(history, verdict)
     _liveness(history, verdict, limits)
+    _told(history, verdict)
     _caught_up(history, verdict, limits)
     times = sorted(answer.time for answer in history.answers())
     verdict.longest_gap_seconds = max((b - a for a, b in pairwise(times)), default=0.0)
@@ -103,6 +115,8 @@ class _History:
         self.faults: list[Fault] = kinds[Fault]
         self.committed: list[Committed] = kinds[Committed]
         self.open: list[OpenTransaction] = kinds[OpenTransaction]
+        self.subscribed: list[Subscribed] = kinds[Subscribed]
+        self.arrived: list[Arrived] = sorted(kinds[Arrived], key=lambda event: event.time)
 
     def answers(self) -> list[Answer]:
         return [*self.results, *self.dead_letters]
@@ -226,6 +240,47 @@ def _owned(partition: int, assigned: list[Assigned], verdict: Verdict, most_seco
             seconds = sample.time - since.time
             _note(verdict, 5, f"partition {partition} had no owner for {seconds:.1f} s", [since, sample])
             return
+
+
+def _told(history: _History, verdict: Verdict) -> None:
+    keys = {subscribed.receiver: frozenset(subscribed.keys) for subscribed in history.subscribed}
+    results = {result.id: result for result in history.results}
+    arrivals: dict[tuple[str, str], list[Arrived]] = defaultdict(list)
+    for arrived in history.arrived:
+        arrivals[arrived.receiver, arrived.id].append(arrived)
+    verdict.told = len(arrivals)
+    for receiver, wanted in keys.items():
+        for result in history.results:
+            if result.key in wanted and (receiver, result.id) not in arrivals:
+                verdict.untold += 1
+                _note(verdict, 6, f"{receiver} was never told of {result.id}", [result])
+    again: list[Arrived] = []
+    for (receiver, id_), found in arrivals.items():
+        told_of = results.get(id_)
+        if told_of is None or told_of.key not in keys.get(receiver, frozenset()):
+            history_of: list[Event] = [*([told_of] if told_of is not None else []), *found]
+            _note(verdict, 6, f"{receiver} was told of {id_}, and was not to be", history_of)
+        verdict.told_twice += len(found) - 1
+        again += [second for first, second in pairwise(found) if first.answered]
+    deaths = [fault for fault in history.faults if fault.kind.startswith(NOTIFIER_DEATH)]
+    if len(again) > len(deaths):
+        what = f"{len(again)} were told again whose answer had come, and whoever tells died {len(deaths)} times"
+        _note(verdict, 6, what, [*deaths, *again])
+    _told_in_order(history, verdict, results)
+
+
+def _told_in_order(history: _History, verdict: Verdict, results: dict[str, Result]) -> None:
+    """First arrivals only: what is told again comes late."""
+    lanes: dict[tuple[str, str], dict[str, Arrived]] = defaultdict(dict)
+    for arrived in history.arrived:
+        if arrived.id in results:
+            lanes[arrived.receiver, results[arrived.id].key].setdefault(arrived.id, arrived)
+    for (receiver, key), firsts in lanes.items():
+        for earlier, later in pairwise(firsts.values()):
+            before, after = results[earlier.id], results[later.id]
+            if (before.partition, before.offset) > (after.partition, after.offset):
+                what = f"{receiver}, key {key}: was told of {earlier.id} before {later.id}, predicted before it"
+                _note(verdict, 6, what, [after, before, earlier, later])
 
 
 def _caught_up(history: _History, verdict: Verdict, limits: Limits) -> None:

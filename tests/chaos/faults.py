@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from tests.chaos.checker import NOTIFIER_DEATH
 from tests.chaos.cluster import Cluster
 from tests.chaos.saboteur import DEATHS
 from tests.chaos.slots import KeptSlot, signal_process
 from tests.chaos.stage import BadModel, Stage
 from tests.chaos.store import Store
+from tests.chaos.telling import Telling
+from tests.env.notifier import Answer
 
 from rollcast_cli.local.processes import wait_until
 
@@ -170,6 +173,36 @@ def _bad_records(scene: Scene) -> str:
     return "all slots"
 
 
+def _telling(scene: Scene) -> Telling:
+    assert scene.stage.telling is not None
+    return scene.stage.telling
+
+
+def _kill_notifier(scene: Scene) -> str:
+    telling = _telling(scene)
+    pid = wait_until(lambda: telling.pid, what="the notifier is ready", timeout_seconds=_SECONDS)
+    signal_process(pid, signal.SIGKILL)
+    return "the notifier"
+
+
+def _kill_notifier_at(point: str) -> Inflict:
+    def inflict(scene: Scene) -> str:
+        _telling(scene).die_at(point)
+        return "the notifier"
+
+    return inflict
+
+
+def _channel(*answers: Answer) -> Inflict:
+    def inflict(scene: Scene) -> str:
+        telling = _telling(scene)
+        with telling.answering(answers):
+            telling.wait_tried(len(answers))
+        return "the webhook"
+
+    return inflict
+
+
 FAULTS: Mapping[str, Inflict] = {
     "kill-streamer": _kill_streamer,
     **{f"kill-{point}": _kill_streamer_at(point) for point in DEATHS},
@@ -192,6 +225,12 @@ FAULTS: Mapping[str, Inflict] = {
     "deadly-request": _poison(deadly=True),
     "slow-request": _poison(deadly=False),
     "bad-records": _bad_records,
+    NOTIFIER_DEATH: _kill_notifier,
+    **{f"{NOTIFIER_DEATH}-{point}": _kill_notifier_at(point) for point in ("after-record", "after-send")},
+    "channel-down": _channel(Answer(503, taken=False)),
+    "channel-slow": _channel(Answer(seconds=0.5)),
+    "channel-throttled": _channel(Answer(429, taken=False, headers={"Retry-After": "1"})),
+    "channel-silent": _channel(Answer(cut=True)),
 }
 
 _LONG = frozenset({"stop-streamer-70s"})

@@ -13,6 +13,7 @@ import msgspec
 __all__ = [
     "Accepted",
     "Announced",
+    "Arrived",
     "Assigned",
     "Committed",
     "DeadLettered",
@@ -21,6 +22,7 @@ __all__ = [
     "OpenTransaction",
     "Result",
     "Sample",
+    "Subscribed",
     "Writer",
     "read_history",
 ]
@@ -117,7 +119,35 @@ class OpenTransaction(_Event, frozen=True, kw_only=True, tag="open-transaction")
     partition: int
 
 
-Event = Accepted | Result | DeadLettered | Announced | Assigned | Sample | Fault | Committed | OpenTransaction
+class Subscribed(_Event, frozen=True, kw_only=True, tag="subscribed"):
+    """From the beginning on: this receiver is to be told of each prediction with one of these keys, and of no other."""
+
+    receiver: str
+    keys: tuple[str, ...]
+
+
+class Arrived(_Event, frozen=True, kw_only=True, tag="arrived"):
+    """A receiver was told of a prediction. `answered`: and said so in a way that whoever told it could hear."""
+
+    id: str
+    receiver: str
+    answered: bool
+    time: float
+
+
+Event = (
+    Accepted
+    | Result
+    | DeadLettered
+    | Announced
+    | Assigned
+    | Sample
+    | Fault
+    | Committed
+    | OpenTransaction
+    | Subscribed
+    | Arrived
+)
 
 _decoder = msgspec.json.Decoder(Event)
 _encoder = msgspec.json.Encoder()

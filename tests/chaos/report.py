@@ -63,6 +63,8 @@ def report(verdict: Verdict, events: Sequence[Event], *, seed: int, seconds: flo
         f"lost {verdict.lost}, doubled {verdict.doubled}, out of order {verdict.out_of_order}, wrong {verdict.wrong}; "
         f"longest output gap {verdict.longest_gap_seconds:.1f} s, nobody ready {nobody_ready_seconds(events):.1f} s"
     )
+    if verdict.told:
+        yield f"told {verdict.told}, never told {verdict.untold}, told again {verdict.told_twice}"
     yield f"{'fault':<25}{'times':>6}{'recovery: median':>18}{'max (s)':>9}"
     for kind, found in sorted(recoveries(events).items()):
         yield f"{kind:<25}{faults[kind]:>6}{statistics.median(found):>18.2f}{max(found):>9.2f}"

@@ -9,6 +9,7 @@ from tests.chaos.actors import Client, Reader, Sampler, close_the_books
 from tests.chaos.history import Announced, Event, Fault, Writer, read_history
 from tests.chaos.models import save_line
 from tests.chaos.slots import KeptSlot
+from tests.chaos.telling import Telling
 from tests.env.predictor import MODEL, World
 
 from rollcast_cli.local.processes import wait_until
@@ -33,7 +34,9 @@ class Stage:
         isolation: str = "read_committed",
         sabotage: tuple[str, str] | None = None,
         standby: bool = True,
+        telling: bool = False,
     ) -> None:
+        """With `telling` a notifier tells two receivers of a quarter of the answers."""
         self.world = world
         self.folder = world.folder / "history"
         self.folder.mkdir()
@@ -56,6 +59,7 @@ class Stage:
             world.kafka, world.names, self.folder / "client.jsonl", seed=seed, slopes=slopes, per_second=per_second
         )
         self.reader = Reader(world.kafka, world.names, self.folder / "reader.jsonl", isolation=isolation)
+        self.telling = Telling(world.kafka, world.names, world.folder / "notifier") if telling else None
         self.sampler = Sampler(
             world.kafka,
             world.group,
@@ -136,6 +140,8 @@ class Stage:
             return ready and sum(health["partitions"] for health in healths) == PARTITIONS
 
         wait_until(all_owned, what="every partition is owned", timeout_seconds=90)
+        if self.telling is not None:
+            self.telling.start()
         self.reader.start()
         self.sampler.start()
         self.client.start()
@@ -167,6 +173,9 @@ class Stage:
             catch_up_seconds=catch_up_seconds,
         )
         self.reader.stop()
+        if self.telling is not None:
+            self.telling.drain()
+            self.telling.stop(self.folder / "telling.jsonl")
         self._writer.close()
         return list(read_history(self.folder.glob("*.jsonl")))
 
@@ -176,3 +185,5 @@ class Stage:
     def __exit__(self, *_: object) -> None:
         for slot in self.slots.values():
             slot.kill()
+        if self.telling is not None:
+            self.telling.kill()

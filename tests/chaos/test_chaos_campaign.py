@@ -22,6 +22,10 @@ _FAULTS = (
     "deadly-request",
     "slow-request",
     "bad-records",
+    "kill-notifier",
+    "kill-notifier-after-send",
+    "channel-down",
+    "channel-silent",
 )
 
 
@@ -32,3 +36,4 @@ def test_promises_are_kept_through_faults(tmp_path: Path) -> None:
     assert verdict.kept, "\n".join(report(verdict, played.events, seed=campaign.seed, seconds=played.seconds))
     assert verdict.requests >= campaign.requests
     assert played.restarts == {}
+    assert verdict.told > 0

@@ -13,6 +13,7 @@ from tests.chaos.checker import Limits, Verdict, judge
 from tests.chaos.history import (
     Accepted,
     Announced,
+    Arrived,
     Assigned,
     Committed,
     DeadLettered,
@@ -21,6 +22,7 @@ from tests.chaos.history import (
     OpenTransaction,
     Result,
     Sample,
+    Subscribed,
     Writer,
     read_history,
 )
@@ -49,6 +51,10 @@ def answer(number: int, *, key: str = "k", sha256: str = ONE, **other: Any) -> R
 def letter(number: int, **other: Any) -> DeadLettered:
     fields: dict[str, Any] = {"source_offset": number, "offset": number, "time": 10.0 + number} | other
     return DeadLettered(id=f"r{number}", key="k", partition=0, source_partition=0, reason="not-json", **fields)
+
+
+def told(number: int, *, to: str = "ann", answered: bool = True, time: float = 20.0) -> Arrived:
+    return Arrived(id=f"r{number}", receiver=to, answered=answered, time=time + number)
 
 
 # Requests 1 to 4, of which 3 is none that could be predicted; the model changes after 2.
@@ -173,6 +179,49 @@ def test_a_broken_promise_is_found(name: str) -> None:
     shown = [violation for violation in verdict.violations if what in violation.what]
     assert shown, [violation.what for violation in verdict.violations]
     assert all(event in events for event in shown[0].history)
+
+
+# The same, and Ann is told of 2 twice: nobody heard her answer the first time.
+TOLD: list[Event] = [
+    *CLEAN,
+    *(Subscribed(receiver="ann", keys=("k", "l")), Subscribed(receiver="ben", keys=("l",))),
+    *(told(1), told(2, answered=False), told(2, time=20.5), told(4)),
+]
+
+MISTOLD: dict[str, tuple[list[Event], str]] = {
+    "never told": ([event for event in TOLD if event != told(4)], "ann was never told of r4"),
+    "told who was not to be": ([*TOLD, told(1, to="ben")], "ben was told of r1, and was not to be"),
+    "told of what was never predicted": ([*TOLD, told(9)], "ann was told of r9, and was not to be"),
+    "told again without a reason": (
+        [*TOLD, told(4, time=21.0)],
+        "1 were told again whose answer had come, and whoever tells died 0 times",
+    ),
+    "told in another order": (
+        [told(1, time=22.0) if event == told(1) else event for event in TOLD],
+        "ann, key k: was told of r2 before r1, predicted before it",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTOLD)
+def test_whoever_is_not_told_right_is_found(name: str) -> None:
+    events, what = MISTOLD[name]
+    verdict = judge(events, LIMITS)
+    assert found(verdict) == {6}
+    assert any(what in violation.what for violation in verdict.violations), verdict.violations
+
+
+def test_all_who_are_to_be_told_are_counted() -> None:
+    verdict = judge(TOLD, LIMITS)
+    assert verdict.violations == []
+    assert (verdict.told, verdict.untold, verdict.told_twice) == (3, 0, 1)
+
+
+def test_a_death_of_whoever_tells_excuses_one_that_is_told_again() -> None:
+    death = Fault(kind="kill-notifier-after-send", target="the notifier", time=0.0)
+    again = told(4, time=21.0)
+    assert judge([*TOLD, death, again], LIMITS).violations == []
+    assert found(judge([*TOLD, death, again, told(1, time=30.0)], LIMITS)) == {6}
 
 
 def test_the_order_of_lines_in_the_files_does_not_matter() -> None:

@@ -3,23 +3,26 @@
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from rollcast_common.errors import ConfigError
 
 __all__ = [
     "Settings",
     "YamlDocument",
+    "complaints",
     "environment_overrides",
     "load_yaml",
     "load_yaml_documents",
     "merged",
     "parse_settings",
+    "read_text",
 ]
 
 
@@ -60,6 +63,10 @@ _T = TypeVar("_T")
 # pydantic's names for "no mapping", whose own words speak of dictionaries and classes.
 _WANTS_MAPPING = ("model_type", "model_attributes_type", "dict_type")
 
+# As which pydantic names the key of a mapping, as against its value.
+_KEY = "[key]"
+_QUOTE = "'"
+
 _SECRET_WORDS = ("password", "secret", "token", "key.pem", "credential", "jaas")
 
 
@@ -68,20 +75,25 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
     Raises ConfigError when the file is missing, unreadable, not YAML, or not a mapping at its top.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: cannot be read: it is not UTF-8 text") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
+    text = read_text(path)
     loaded = _reading(str(path), lambda: yaml.load(text, Loader=_Yaml12Loader))  # noqa: S506  # a SafeLoader subclass
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path}: expected a mapping at the top, found {type(loaded).__name__}")
     return loaded
+
+
+def read_text(path: Path) -> str:
+    """Raises ConfigError when there is no such file, or it is no UTF-8 text."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: cannot be read: it is not UTF-8 text") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +104,15 @@ class YamlDocument:
     """Where its content begins, counted from 1."""
 
     value: Any
+
+    lines: Mapping[tuple[int | str, ...], int] = field(default_factory=dict, compare=False, repr=False)
+    """Where each key and each item of a list stands, by its path: `("rules", 0, "name")`."""
+
+    def line_of(self, *path: int | str) -> int:
+        """Of what is there at the path, or of the nearest that is around it."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, self.line)
 
 
 def load_yaml_documents(text: str, *, source: str) -> list[YamlDocument]:
@@ -112,9 +133,21 @@ def _documents(text: str, source: str) -> Iterator[YamlDocument]:
             _refuse_double_keys(node, source)
             value = loader.construct_document(node)
             if value is not None:
-                yield YamlDocument(node.start_mark.line + 1, value)
+                yield YamlDocument(node.start_mark.line + 1, value, dict(_lines(node, ())))
     finally:
         loader.dispose()
+
+
+def _lines(node: yaml.Node, path: tuple[int | str, ...]) -> Iterator[tuple[tuple[int | str, ...], int]]:
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield (*path, index), item.start_mark.line + 1
+            yield from _lines(item, (*path, index))
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                yield (*path, key.value), key.start_mark.line + 1
+                yield from _lines(value, (*path, key.value))
 
 
 def _refuse_double_keys(node: yaml.Node, source: str) -> None:
@@ -156,34 +189,66 @@ def parse_settings(model: type[SettingsT], values: Mapping[str, Any], *, source:
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        raise ConfigError("; ".join(_complaints(error, values, source))) from None
+        raise ConfigError("; ".join(complaints(error, values, lambda _: source))) from None
 
 
-def _complaints(error: ValidationError, values: Mapping[str, Any], source: str) -> list[str]:
+def complaints(
+    error: ValidationError, values: Mapping[str, Any], source_of: Callable[[tuple[int | str, ...]], str]
+) -> list[str]:
+    """What is wrong, a line each, in plain words; `source_of` says where the setting at a path stands."""
     lines = []
     unions: set[str] = set()
     for problem in error.errors(include_url=False, include_context=True):
-        kind = problem["type"]
-        place, was = _value_at(values, problem["loc"])
-        if len(place) < len(problem["loc"]) and kind != "missing":  # the rest names the member of a union
-            name = ".".join(map(str, place))
-            if name not in unions:
-                unions.add(name)
-                shown = "" if _is_secret(name) else f" was {_shown(was)},"
-                lines.append(f"{source}: {name}{shown} should be a text, a number, true or false")
+        loc = _without_tags(values, problem["loc"])
+        place, was = _value_at(values, loc)
+        is_union = len(place) < len(loc) and problem["type"] != "missing" and loc[-1] != _KEY
+        if not is_union:
+            lines.append(_complaint(problem, loc, was, source_of(loc)))
             continue
-        name = ".".join(str(part) for part in problem["loc"]) or "(the whole)"
-        if kind == "missing":
-            lines.append(f"{source}: {name} is missing")
-        elif kind == "extra_forbidden":
-            lines.append(f"{source}: {name} is not a setting here; check the spelling")
-        elif kind == "value_error":
-            lines.append(f"{source}: {name}: {problem['ctx']['error']}")
-        else:
+        name = ".".join(map(str, place))  # the rest of the path names the member of a union
+        if name not in unions:
+            unions.add(name)
             shown = "" if _is_secret(name) else f" was {_shown(was)},"
-            wanted = "should be a mapping" if kind in _WANTS_MAPPING else problem["msg"].removeprefix("Input ")
-            lines.append(f"{source}: {name}{shown} {wanted}")
+            lines.append(f"{source_of(loc)}: {name}{shown} should be a text, a number, true or false")
     return lines
+
+
+def _complaint(problem: ErrorDetails, loc: tuple[int | str, ...], was: Any, source: str) -> str:
+    kind, context = problem["type"], problem.get("ctx", {})
+    name = ".".join(map(str, loc)) or "(the whole)"
+    if loc[-1:] == (_KEY,):
+        name, key = ".".join(map(str, loc[:-2])), loc[-2]
+        return f"{source}: {name}: the name {key!r} {problem['msg'].removeprefix('String ')}"
+    plain = {
+        "missing": f"{source}: {name} is missing",
+        "extra_forbidden": f"{source}: {name} is not a setting here; check the spelling",
+        "too_short": f"{source}: {name} has fewer than {context.get('min_length')}",
+    }
+    if kind in plain:
+        return plain[kind]
+    if kind == "value_error":
+        return f"{source}: {name}: {context['error']}"
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        tag = f"{name}.{context['discriminator'].strip(_QUOTE)}"
+        known = context.get("expected_tags", "").replace(_QUOTE, "")
+        return f"{source}: {tag} was {context['tag']!r}, may be {known}" if known else f"{source}: {tag} is missing"
+    shown = "" if _is_secret(name) else f" was {_shown(was)},"
+    wanted = "should be a mapping" if kind in _WANTS_MAPPING else problem["msg"].removeprefix("Input ")
+    return f"{source}: {name}{shown} {wanted}"
+
+
+def _without_tags(values: Any, loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Pydantic names the member that `type` chose among several models as if it were a place of its own."""
+    place: list[int | str] = []
+    for part in loc:
+        if isinstance(values, Mapping) and part not in values and values.get("type") == part:
+            continue
+        place.append(part)
+        try:
+            values = values[part]
+        except (KeyError, IndexError, TypeError):
+            values = None
+    return tuple(place)
 
 
 def _is_secret(name: str) -> bool:

@@ -71,6 +71,8 @@ class Notification:
     wants: frozenset[Literal["delivered", "read"]] = frozenset()
     """The receipts that the channel is asked for, where it has them."""
     on_unknown: OnUnknown = OnUnknown.RESEND
+    dropped: str | None = None
+    """Why it is not sent at all; then it is recorded as failed, so that it is dropped only once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,10 +26,19 @@ class NotifierSettings(Settings):
     keep_days: float = Field(default=7.0, gt=0)
     """How long what was sent is remembered: receipts and answers to it are understood for so long."""
 
+    give_up_days: float = Field(default=3.0, gt=0)
+    """What could not be sent for so long has failed."""
+
+    give_up_attempts: int = Field(default=20, ge=1)
+    """A notification that was tried so often has failed, if meanwhile others on its channel arrived."""
+
     console_host: str = "127.0.0.1"
     console_port: int = Field(default=8080, ge=0, le=65535)
     console_users: Path | None = None
     """Who may enter the web console; without it there is none."""
+
+    console_hosts: tuple[str, ...] = ()
+    """The names that the console is called by, where it is not on the loopback interface; none: any."""
 
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=9110, ge=0, le=65535)

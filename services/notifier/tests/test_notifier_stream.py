@@ -1,0 +1,162 @@
+"""Where the stream begins to read, and what it does with what is no prediction; the rest needs a real broker and is in
+tests/integration.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+from tests.env.kafka import MockKafka
+from tests.env.notifier import Predictions
+from tests.env.outboxes import made
+
+from rollcast_common.contracts import Prediction
+from rollcast_common.errors import TopicMissing
+from rollcast_common.kafka import KafkaParams, TopicNames
+from rollcast_notifier.metrics import NotifierMetrics
+from rollcast_notifier.notification import Notification
+from rollcast_notifier.outbox import Outbox
+from rollcast_notifier.stream import Stream, where_to_begin
+
+_SECONDS = 30.0
+
+
+@pytest.mark.parametrize(
+    ("recorded", "committed", "first", "end", "begins", "surprise"),
+    [
+        pytest.param(7, 7, 0, 10, 7, None, id="both say the same"),
+        pytest.param(7, 5, 0, 10, 7, None, id="a death before the commit"),
+        pytest.param(7, -1001, 0, 10, 7, None, id="nothing was ever committed"),
+        pytest.param(10, 10, 0, 10, 10, None, id="all is read"),
+        pytest.param(7, 9, 0, 10, 7, "the group has committed more", id="committed ahead of the record"),
+        pytest.param(7, 7, 8, 10, 8, "deleted before they were read", id="retention was faster"),
+        pytest.param(70, 70, 0, 10, 0, "it was created anew", id="another topic, and the group knows nothing of it"),
+        pytest.param(70, 5, 0, 10, 5, "it was created anew", id="another topic, and the group has been there"),
+        pytest.param(70, 1, 4, 10, 4, "it was created anew", id="another topic, shortened already"),
+    ],
+)
+def test_it_begins_where_the_outbox_says_unless_the_topic_is_another(
+    recorded: int, committed: int, first: int, end: int, begins: int, surprise: str | None
+) -> None:
+    offset, said = where_to_begin(recorded, committed=committed, first=first, end=end)
+    assert offset == begins
+    assert (surprise is None and said is None) or (surprise or "none") in (said or "")
+
+
+class Reading:
+    """A stream in a thread, on the embedded broker; each prediction is one notification."""
+
+    def __init__(self, params: KafkaParams, names: TopicNames, path: Path) -> None:
+        self.registry = CollectorRegistry()
+        self.outbox = Outbox(path)
+        self.seen: list[str] = []
+        self.woken = threading.Event()
+        self._stopping = threading.Event()
+        self.failure: BaseException | None = None
+        self.stream = Stream(
+            params.model_copy(update={"topics": names}),
+            self.outbox,
+            NotifierMetrics(self.registry),
+            group=f"{names.prefix}notifier",
+            batch_rows=100,
+            select=self._select,
+            on_recorded=self.woken.set,
+            stopping=self._stopping,
+        )
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.stream.run()
+        except BaseException as error:  # noqa: BLE001  # the test looks at it
+            self.failure = error
+
+    def _select(self, predictions: Sequence[Prediction], created: Sequence[int]) -> list[Notification]:
+        assert len(created) == len(predictions)
+        assert all(time_ms > 1_600_000_000_000 for time_ms in created)
+        self.seen += [prediction.request_id for prediction in predictions]
+        return [made(int(prediction.request_id.removeprefix("r-"))) for prediction in predictions]
+
+    def wait_recorded(self, count: int) -> None:
+        deadline = time.monotonic() + _SECONDS
+        while sum(self.outbox.counts().values()) < count:
+            assert self.failure is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def end(self) -> None:
+        self._stopping.set()
+        self._thread.join(_SECONDS)
+        assert not self._thread.is_alive()
+        self.outbox.close()
+
+
+@pytest.fixture
+def names(embedded_kafka: MockKafka, topic_prefix: str) -> TopicNames:
+    return embedded_kafka.create_topics(topic_prefix)
+
+
+@pytest.fixture
+def reading(embedded_kafka: MockKafka, names: TopicNames, tmp_path: Path) -> Iterator[Reading]:
+    reading = Reading(embedded_kafka.params, names, tmp_path / "outbox.db")
+    yield reading
+    reading.end()
+
+
+def test_what_is_no_prediction_is_passed_over_and_counted(
+    embedded_kafka: MockKafka, names: TopicNames, reading: Reading
+) -> None:
+    predictions = Predictions(embedded_kafka.params, names)
+    predictions.send_raw(b"{}")
+    predictions.send(3)
+    predictions.send_raw(None)
+    predictions.send_raw(b'{"schema": "99.0"}')
+    predictions.send(2)
+    predictions.flush()
+    reading.wait_recorded(5)
+    assert sorted(reading.seen) == [f"r-{number}" for number in range(5)]
+    assert reading.woken.is_set()
+    deadline = time.monotonic() + _SECONDS
+    while sum(reading.outbox.places(names.full("app_messages")).values()) < 8:
+        assert time.monotonic() < deadline
+    assert reading.registry.get_sample_value("rollcast_notifier_predictions_total") == 5
+    assert reading.registry.get_sample_value("rollcast_notifier_skipped_records_total") == 3
+
+
+def test_a_full_disk_pauses_the_reading_and_what_was_read_is_recorded_when_there_is_room(
+    embedded_kafka: MockKafka, names: TopicNames, reading: Reading
+) -> None:
+    predictions = Predictions(embedded_kafka.params, names)
+    predictions.send(1)
+    predictions.flush()
+    reading.wait_recorded(1)
+    with reading.outbox._lock:
+        # The most pages that the file may have stand for the disk: SQLite says the same.
+        pages = reading.outbox._db.execute("PRAGMA page_count").fetchone()[0]
+        reading.outbox._db.execute(f"PRAGMA max_page_count = {pages}")
+    predictions.send(2000)
+    predictions.flush()
+    deadline = time.monotonic() + _SECONDS
+    while reading.stream.problem is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert "the disk is full; make room, nothing is lost" in reading.stream.problem
+    with reading.outbox._lock:
+        reading.outbox._db.execute("PRAGMA max_page_count = 1000000")
+    reading.wait_recorded(2001)
+    assert reading.stream.problem is None
+
+
+def test_a_topic_that_is_not_there_ends_the_stream(embedded_kafka: MockKafka, tmp_path: Path) -> None:
+    """It is checked at the start; this one is deleted meanwhile."""
+    reading = Reading(embedded_kafka.params, TopicNames(prefix="nobody-made-them."), tmp_path / "outbox.db")
+    deadline = time.monotonic() + _SECONDS
+    while reading.failure is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    reading.end()
+    assert isinstance(reading.failure, TopicMissing)
