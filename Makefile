@@ -81,6 +81,11 @@ bench-console: setup ## Long tasks in a browser that shows 5,000 predictions a s
 screenshots: setup ## Take the console's pictures again, docs/images/console-*.png (needs Chromium; three minutes)
 	$(RUN) python -m tests.browser.screenshots docs/images
 
+.PHONY: bench-notifier
+bench-notifier: setup ## Predictions a second through 100 rules; a million of them with a dead channel (ten minutes)
+	$(RUN) python -m bench.notifier_rules
+	$(RUN) python -m bench.notifier_delivery
+
 .PHONY: docs
 docs: setup ## Write docs/reference/ again, from the code
 	$(RUN) python docs/generate.py

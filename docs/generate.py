@@ -28,6 +28,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
 import rollcast_cli.__main__ as cli_commands
+import rollcast_notifier.__main__ as notifier_commands
 import rollcast_operator.__main__ as operator_commands
 import rollcast_predictor.__main__ as predictor_commands
 import rollcast_trainer.__main__ as trainer_commands
@@ -44,14 +45,43 @@ from rollcast_common.contracts import (
     PredictionBins,
     PredictorStatus,
     Receipt,
+    ReceiptState,
     ServedVersion,
 )
 from rollcast_common.contracts.dead_letter import dead_letter_headers
 from rollcast_common.contracts.predictor_status import Comparison, TrackCounts, VersionReport
 from rollcast_common.contracts.request import MODEL_HEADER, REPLY_TO_HEADER
-from rollcast_common.kafka import KafkaBrokerParams, KafkaConsumerParams, KafkaParams, TopicNames, topic_specs
+from rollcast_common.kafka import (
+    ABOUT_ROLES,
+    KafkaBrokerParams,
+    KafkaConsumerParams,
+    KafkaParams,
+    Pattern,
+    Right,
+    Role,
+    Scope,
+    TopicNames,
+    rights,
+    topic_specs,
+)
 from rollcast_common.kafka.params import ENVIRONMENT, KafkaProducerParams
 from rollcast_common.models.card import DataFacts, Feature, GoldenRow, InputSchema, ModelCard, PredictionHistogram
+from rollcast_notifier.metrics import NotifierMetrics
+from rollcast_notifier.rules.columns import TYPES, Column, candidates
+from rollcast_notifier.rules.document import (
+    ConsoleChannel,
+    InboundSettings,
+    LogChannel,
+    MesiboBackendChannel,
+    MesiboSdkChannel,
+    NotificationsDocument,
+    RateLimit,
+    Subscription,
+    WebhookChannel,
+)
+from rollcast_notifier.rules.facts import FACTS, GROUPS
+from rollcast_notifier.rules.templates import MORE_NAMES, MOST_CHARACTERS
+from rollcast_notifier.settings import NotifierSettings
 from rollcast_operator.metrics import OperatorMetrics
 from rollcast_operator.settings import BridgeSettings, OperatorConfig, OperatorSettings, SlotSettings
 from rollcast_predictor.metrics import PredictorMetrics
@@ -79,6 +109,9 @@ _MARK = "<!-- Made from the code by docs/generate.py (`make docs`); edits here a
 _STATES_BEGIN = "<!-- states: made from the code by docs/generate.py (`make docs`) -->"
 _STATES_END = "<!-- end of states -->"
 _IDENTITY = "`<installation>/<namespace>/<model>`"
+_EXAMPLE = "rollcast"
+"""The installation whose rights are shown: an operator's default."""
+
 _PARTITIONS = 6
 """What `rollcast topics create` makes by default."""
 
@@ -99,10 +132,12 @@ _WORDS = {
 def pages() -> dict[str, str]:
     """The text of every reference page, by file name."""
     return {
+        "acls.md": _acls(),
         "cli.md": _cli(),
         "configuration.md": _configuration(),
         "metrics.md": _metrics(),
         "model-version.md": _model_version(),
+        "notifications.md": _notifications(),
         "topics.md": _topics(),
     }
 
@@ -188,6 +223,11 @@ def _configuration() -> str:
             _options(predictor_commands.app, trusted_type="trusted_types"),
             extra="option, variable",
         ),
+        "## Notifier",
+        "Given as options or variables of `rollcast-notifier run`.",
+        _settings_table(
+            NotifierSettings, _options(notifier_commands.app, console_name="console_hosts"), extra="option, variable"
+        ),
         "## Operator",
         "Given as options or variables of `rollcast-operator run`; sections are those of operator_config.yaml.",
         _settings_table(
@@ -221,29 +261,67 @@ def _configuration() -> str:
     )
 
 
+def _acls() -> str:
+    parts: list[str] = []
+    for role in Role:
+        parts += [f"## {role.capitalize()}", ABOUT_ROLES[role]]
+        parts.append(
+            _table(
+                ("on", "name", "may", "because it"),
+                [_right(each) for each in rights(role, Scope(installation=_EXAMPLE))],
+            )
+        )
+    return _page(
+        "Rights on Kafka",
+        "The least that each part needs where Kafka checks rights; without any one of them it does not work, it needs "
+        f"no other. Names are the default ones, of the installation `{_EXAMPLE}`; a prefix stands before each topic. "
+        "`*` is anything. Kafka adds the right to describe to each right to read or write.",
+        "`rollcast acls` prints them as commands of Kafka's tools, as Strimzi's KafkaUsers, as a table or JSON, for "
+        "your names, and gives them with `--apply`: see [Secure Kafka](../how-to/secure-kafka.md#who-may-do-what).",
+        *parts,
+        "## The slots of one model",
+        "`rollcast acls --role predictor --namespace shop --model wine-price`: the topics as above, and",
+        _table(
+            ("on", "name", "may", "because it"),
+            [
+                _right(each)
+                for each in rights(Role.PREDICTOR, Scope(installation=_EXAMPLE, namespace="shop", model="wine-price"))
+                if each.resource != "topic"
+            ],
+        ),
+    )
+
+
+def _right(right: Right) -> tuple[str, ...]:
+    name = f"`{right.name}*`" if right.pattern is Pattern.PREFIXED else f"`{right.name}`"
+    return right.resource.value, name, ", ".join(right.operations), right.why
+
+
 def _cli() -> str:
     parts: list[str] = []
     for name, app in (
         ("rollcast", cli_commands.app),
         ("rollcast-trainer", trainer_commands.app),
         ("rollcast-predictor", predictor_commands.app),
+        ("rollcast-notifier", notifier_commands.app),
         ("rollcast-operator", operator_commands.app),
     ):
         parts.extend(_command(name, typer.main.get_command(app), depth=2))
     return _page(
         "Commands",
         "Errors that a user can cause are one line on stderr and exit code 1; a wrong option is exit code 2; Ctrl-C is "
-        "130 (`rollcast-predictor` drains and ends with 0).",
+        "130 (`rollcast-predictor` and `rollcast-notifier` finish what they began and end with 0).",
         *parts,
     )
 
 
 def _metrics() -> str:
     predictor, operator = PredictorMetrics(CollectorRegistry()), OperatorMetrics(CollectorRegistry())
+    notifier = NotifierMetrics(CollectorRegistry())
     return _page(
         "Metrics",
-        "Predictor slots and the operator serve `/metrics` (Prometheus), `/healthz` and `/readyz` (JSON) at "
-        "`--metrics-host` and `--metrics-port`.",
+        "Predictor slots, the notifier and the operator serve `/metrics` (Prometheus), `/healthz` and `/readyz` (JSON) "
+        "at `--metrics-host` and `--metrics-port`.",
         "## Predictor",
         inspect.cleandoc(inspect.getmodule(PredictorMetrics).__doc__ or ""),
         _metrics_table(predictor),
@@ -251,6 +329,12 @@ def _metrics() -> str:
         "Buckets of `rollcast_predictor_batch_rows`: " + _numbers(predictor.batch_rows) + ".",
         "`reason` is one of " + ", ".join(f"`{reason.value}`" for reason in DeadLetterReason) + ".",
         "`kind` is `death` or `timeout`.",
+        "## Notifier",
+        inspect.cleandoc(inspect.getmodule(NotifierMetrics).__doc__ or ""),
+        _metrics_table(notifier),
+        "`state` is one of " + ", ".join(f"`{state}`" for state in get_args(ReceiptState)) + ".",
+        "Buckets of `rollcast_notifier_send_seconds`: " + _numbers(notifier.send_seconds) + ".",
+        "Buckets of `rollcast_notifier_delivery_seconds`: " + _numbers(notifier.delivery_seconds) + ".",
         "## Operator",
         inspect.cleandoc(inspect.getmodule(OperatorMetrics).__doc__ or ""),
         _metrics_table(operator),
@@ -275,7 +359,12 @@ def _topics() -> str:
     specs = {spec.name: spec for spec in topic_specs(names, partitions=_PARTITIONS)}
     about = {
         "requests": ("the entity's key", "features, a JSON object", "any client", "predictor"),
-        "app_messages": ("as its request", "[Prediction](#prediction)", "predictor, in its transaction", "any client"),
+        "app_messages": (
+            "as its request",
+            "[Prediction](#prediction)",
+            "predictor, in its transaction",
+            "notifier, any client",
+        ),
         "dead_letters": ("as its request", "the original bytes, [headers](#dead-letter)", "the same", "any client"),
         "train": (
             "the model's name",
@@ -421,6 +510,63 @@ def _model_version() -> str:
 # Parts of pages.
 
 
+def _notifications() -> str:
+    channels = (ConsoleChannel, LogChannel, WebhookChannel, MesiboBackendChannel, MesiboSdkChannel)
+    texts = _field_docs(NotificationsDocument)
+    kinds = {"text": "text", "number": "number", "bool": "true or false", "numbers": "list", "texts": "list"}
+    rows = [(f"`{name}`", Column(name), FACTS[name]) for name in FACTS]
+    rows += [(f"`{group}.<name>`", Column("x", group), GROUPS[group]) for group in GROUPS]
+    assert set(kinds) | {"any"} == set(TYPES)  # noqa: S101  # a type without words would be missing here
+    return _page(
+        "notifications.yaml",
+        "Who gets told what: read by `rollcast-notifier run`, and by `check` and `test-rule`, which say what it means. "
+        "YAML 1.2; an unknown setting is an error. How to write it: "
+        "[Notify people](../how-to/notify-people.md).",
+        _table(
+            ("section", "holds", "meaning"),
+            [
+                ("`channels`", "mapping of names to channels", texts["channels"]),
+                ("`subscriptions`", "list of subscriptions", texts["subscriptions"]),
+                ("`inbound`", "section", texts["inbound"]),
+            ],
+        ),
+        "## Channels",
+        *(
+            part
+            for channel in channels
+            for part in (
+                f"### {get_args(channel.model_fields['type'].annotation)[0]}",
+                _sentences(channel),
+                _settings_table(channel),
+            )
+        ),
+        "## Subscriptions",
+        _sentences(Subscription),
+        _settings_table(Subscription),
+        "### rate_limit",
+        _sentences(RateLimit),
+        _settings_table(RateLimit),
+        "### Columns of conditions",
+        "A column is of the type that the condition needs: compared with a number it is a number, with a text a text. "
+        "What a prediction has not, or has as something that cannot be that, is null, and a condition that is null is "
+        "not true. A number is also what is sent as its text.",
+        _table(
+            ("column", "may be", "is"),
+            [
+                (name, _either(list(dict.fromkeys(kinds[kind] for kind in candidates(column)))), text)
+                for name, column, text in rows
+            ],
+        ),
+        "### Names in templates",
+        f"All columns, and these. What a prediction has not is written `?`; a text ends after {MOST_CHARACTERS} "
+        "characters.",
+        _table(("name", "is"), [(f"`{name}`", text) for name, text in MORE_NAMES.items()]),
+        "## inbound",
+        _sentences(InboundSettings),
+        _settings_table(InboundSettings),
+    )
+
+
 def _page(title: str, *parts: str) -> str:
     return "\n\n".join([f"# {title}", _MARK, *(part for part in parts if part)]) + "\n"
 
@@ -443,7 +589,7 @@ def _settings_table(model: type[BaseModel], more: Mapping[str, str] | None = Non
         limits = _limits(field.metadata)
         kind = _type(field.annotation) + (f", {limits}" if limits else "")
         more_cell = [_code((more or {}).get(name, ""))] if extra else []
-        rows.append((f"`{name}`", kind, default, *more_cell, texts.get(name, "")))
+        rows.append((f"`{field.alias or name}`", kind, default, *more_cell, texts.get(name, "")))
     return _table(head, rows)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from rollcast_common.artifacts import load_s3_params
 from rollcast_common.kafka import load_kafka_params
+from rollcast_notifier.rules.document import load_notifications
 from rollcast_rollout.validation import parse_model_versions, validate
 from rollcast_trainer.settings import load_settings
 
@@ -76,7 +77,10 @@ def _texts_of_the_code() -> str:
     return "\n".join(text for source in sources for text in _texts(source.read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize("name", ["cli.md", "configuration.md", "metrics.md", "model-version.md", "topics.md"])
+@pytest.mark.parametrize(
+    "name",
+    ["acls.md", "cli.md", "configuration.md", "metrics.md", "model-version.md", "notifications.md", "topics.md"],
+)
 def test_a_reference_page_is_what_the_code_says_now(name: str) -> None:
     generator = _generator()
     committed = (generator.REFERENCE / name).read_text(encoding="utf-8")
@@ -121,6 +125,7 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
             for block in _blocks("s3_config")
         ),
         *(pytest.param(*block.values, load_settings, id=block.id) for block in _blocks("train_config")),
+        *(pytest.param(*block.values, load_notifications, id=block.id) for block in _blocks("notifications")),
     ],
 )
 def test_every_example_of_a_configuration_is_accepted(

@@ -56,7 +56,7 @@ ROLLING = (
     *("apply", "get", "describe", "delete", "rollback", "promote", "abort", "retry", "pause", "resume"),
     *("history", "events"),
 )
-COMMANDS = ("up", "down", "demo", "tail", "status", "predict", "env", *ROLLING, "topics", "dead-letters")
+COMMANDS = ("up", "down", "demo", "tail", "status", "predict", "env", *ROLLING, "acls", "topics", "dead-letters")
 
 
 def test_the_command_lists_its_commands(tmp_path: Path) -> None:

@@ -47,8 +47,8 @@ class Play:
         wait_until(lambda: len(self.telling.restarts) > deaths, what=f"it dies {point}", timeout_seconds=60)
         self.telling.wait_ready()
 
-    def verdict(self, *, patience_seconds: float = 60.0) -> Verdict:
-        self.telling.drain(patience_seconds)
+    def verdict(self) -> Verdict:
+        self.telling.drain()
         self._reader.stop()
         self.telling.stop(self._folder / "telling.jsonl")
         events = [*read_history(self._folder.glob("*.jsonl")), *self.faults]
@@ -92,7 +92,7 @@ def test_a_planted_bug_is_found(
         for point in deaths:
             play.die(point)
         play.predict()
-        found = broken(play.verdict(patience_seconds=20.0))
+        found = broken(play.verdict())
         assert any(what in violation for violation in found), found
 
 
@@ -106,7 +106,7 @@ def test_without_a_bug_nothing_is_found_whatever_dies_or_fails(
         with play.telling.answering(moody):
             play.predict()
             play.telling.wait_tried(len(moody))
-        verdict = play.verdict(patience_seconds=120.0)
+        verdict = play.verdict()
         assert broken(verdict) == []
         assert verdict.untold == 0
         assert verdict.told > _PREDICTIONS

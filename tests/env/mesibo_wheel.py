@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from tests.env.missing import missing
@@ -20,7 +21,8 @@ def install_wheel(folder: Path) -> Path:
     uv = next(iter(sorted(_ROOT.glob(".tools/uv-*/bin/uv"))), None) or shutil.which("uv")
     if uv is None:
         missing(f"{WHEEL} cannot be installed: there is no uv; run `make setup`")
-    command = [str(uv), "pip", "install", "--quiet", "--no-deps", "--target", str(folder), WHEEL]
+    into = ["--python", sys.executable, "--target", str(folder)]
+    command = [str(uv), "pip", "install", "--quiet", "--no-deps", *into, WHEEL]
     done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False)
     if done.returncode != 0:
         missing(f"{WHEEL} cannot be had: {done.stderr.strip().splitlines()[-1:]}")

@@ -102,9 +102,9 @@ def test_a_wrong_password_is_told_at_once_and_never_repeated(
         assert re.match(rf"Kafka at {kafka.servers}: connecting: refused \(.*Authentication failed.*\); check ", text)
         assert "password" in text
         assert "guess-1" not in wrong.child.log.read_text(encoding="utf-8")
-        # With the right one it comes further: to the topics, which nobody made here.
+        # With the right one it comes further: to the topics, which nobody lets it see.
         right = world.start(environ=environ | {"ROLLCAST_KAFKA_PASSWORD": kafka.password})
-        assert "no topic requests" in last_words(right, "TopicMissing")
+        assert "may not even see topic requests" in last_words(right, "KafkaDenied")
         assert kafka.password not in right.child.log.read_text(encoding="utf-8")
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from rollcast_cli import acls
 from rollcast_cli.connection import connect
 from rollcast_cli.console import Steps, one_line_errors, print_json, view_line, view_table
 from rollcast_cli.rolling_commands import register
@@ -72,6 +73,9 @@ def up(
     rollout: Annotated[
         Path | None, typer.Option(help="YAML, spec.rollout of the models that are announced; default: its defaults.")
     ] = None,
+    notifications: Annotated[
+        Path | None, typer.Option(help="notifications.yaml: who gets told what; default: a small one of its own.")
+    ] = None,
 ) -> None:
     """Run broker, S3, predictors and a stream of requests on this machine, until Ctrl-C.
 
@@ -103,7 +107,8 @@ def up(
         steps.say(example.why)
         choice = choose_broker(broker, progress=steps.say)
         steps.say(choice.reason)
-        options = StackOptions(example.model, slots, ("--allow-pickle",) if allow_pickle else (), template)
+        slot_arguments = ("--allow-pickle",) if allow_pickle else ()
+        options = StackOptions(example.model, slots, slot_arguments, template, notifications)
         with LocalStack(StateFolder(), choice, options, steps.say) as stack:
             if train:
                 version = stack.train(example.config, example.data)
@@ -277,6 +282,7 @@ def topics_list(kafka_config: KafkaConfig = None) -> None:
 
 
 register(app)
+acls.register(app)
 
 
 Reason = Annotated[list[str] | None, typer.Option("--reason", help="Only these reasons; repeatable.")]

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from rollcast_cli.console import Steps
 from rollcast_cli.demo_models import ROLLOUT, apply_bad, more_trees
+from rollcast_cli.demo_person import talk
 from rollcast_cli.demo_report import Outcome, report_table, timeline_table
 from rollcast_cli.demo_screen import Screen
 from rollcast_cli.examples import Example
@@ -59,10 +60,12 @@ def run_demo(example: Example, options: DemoOptions, folder: StateFolder, consol
             steps.say(f"streaming {options.rate:g} requests a second, every {options.bad_every}th one bad on purpose")
             with Screen(reader, steps, console) as screen:
                 _wait(lambda: reader.answered() > 0, stack, "a first answer", _READY_SECONDS)
-                screen.watch(options.before_seconds, stack)
 
                 def show() -> None:
                     screen.show(stack)
+
+                talked = talk(stack, example, rows, steps, show)
+                screen.watch(options.before_seconds, stack)
 
                 steps.say("training again, under traffic; the rollout: shadow, 5 %, 25 %, 50 %, live")
                 second = stack.train(more_trees(example, folder), example.data, meanwhile=show)
@@ -76,7 +79,10 @@ def run_demo(example: Example, options: DemoOptions, folder: StateFolder, consol
                 steps.say(f"{bad} was rolled back: {failure['lastFailure']['message']}")
                 screen.watch(options.after_seconds, stack)
                 if console.is_terminal:
-                    steps.say("streaming on until Ctrl-C; try `rollcast status` or `rollcast tail` in another terminal")
+                    steps.say(
+                        "streaming on until Ctrl-C; look at the web console, or try `rollcast status` and "
+                        "`rollcast tail` in another terminal"
+                    )
                     screen.until_interrupted(stack)
             stack.stop_source()
             accepted = read_journal(journal.read_text(encoding="utf-8").splitlines())
@@ -95,6 +101,7 @@ def run_demo(example: Example, options: DemoOptions, folder: StateFolder, consol
             max(0.0, (last_ms or verdict_ms) - verdict_ms),
             _moments(stack, folder, results, time.time() * 1000),
             reckon(accepted, results),
+            talked,
         )
     console.print(timeline_table(outcome))
     console.print(report_table(outcome, f"demo of {example.model}, {steps.seconds:.0f} s"))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from rollcast_cli.console import shown_ms
+from rollcast_cli.demo_person import Talk
 from rollcast_cli.reckoning import Reckoning
 from rollcast_cli.rolling.timeline import Moment
 
@@ -26,6 +27,7 @@ class Outcome:
     """From the verdict to its last output."""
     moments: list[Moment]
     reckoning: Reckoning
+    talk: Talk
 
 
 def timeline_table(outcome: Outcome) -> Table:
@@ -61,6 +63,10 @@ def report_table(outcome: Outcome, title: str) -> Table:
         ("  announced to live", f"{outcome.rollout_seconds:.1f} s"),
         ("rolled back under traffic", f"{outcome.bad} ({outcome.reason})"),
         ("  verdict to its last output", f"{outcome.rollback_ms:.0f} ms"),
+        # It is one prediction more than the stream asked for.
+        ("asked by message, answered after", f"{outcome.talk.answered_ms:.0f} ms"),
+        ("  receipts of the answer", ", ".join(outcome.talk.receipts)),
+        ("  what it really was", bytes(outcome.talk.truth.actual).decode()),
         ("lost", f"{count.lost:,}"),
         ("doubled", f"{count.doubled:,}"),
     ):

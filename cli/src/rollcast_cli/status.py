@@ -27,6 +27,7 @@ def collect_status(connection: Connection) -> dict[str, Any]:
             "guarantee": stack.guarantee,
             "model": stack.model,
             "s3": stack.s3.endpoint_url,
+            "console": stack.console.model_dump() if stack.console is not None else None,
             "processes": [{"role": p.role, "pid": p.pid, "alive": p.alive} for p in stack.processes],
             "slots": [{"role": role, **(slot_health(port) or {})} for role, port in stack.metrics_ports.items()],
             "model_versions": [_model_version(resource) for resource in ModelStore(state_home() / "models").all()],
@@ -68,7 +69,9 @@ def status_tables(status: dict[str, Any]) -> list[Table]:
     if "processes" in status:
         guarantee = status["guarantee"].replace("_", " ")
         title = f"broker {status['broker']} ({guarantee})"
-        processes = Table(title=title, title_justify="left")
+        access = status.get("console")
+        caption = f"web console {access['url']}, user {access['user']}, token {access['token']}" if access else None
+        processes = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
         for name in ("process", "pid", "state"):
             processes.add_column(name)
         for process in status["processes"]:

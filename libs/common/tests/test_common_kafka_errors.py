@@ -65,6 +65,24 @@ SAID: dict[int, tuple[type[KafkaProblem], str]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("alert", "kind"),
+    [
+        ("error:0A000412:SSL routines::ssl/tls alert bad certificate: SSL alert number 42", KafkaDenied),
+        ("error:0A000418:SSL routines::tlsv1 alert unknown ca: SSL alert number 48", KafkaDenied),
+        ("error:0A00045C:SSL routines::tlsv13 alert certificate required: SSL alert number 116", KafkaDenied),
+        ("error:0A000438:SSL routines::tlsv1 alert internal error: SSL alert number 80", KafkaUnavailable),
+        ("error:0A000410:SSL routines::ssl/tls alert handshake failure: SSL alert number 40", KafkaUnavailable),
+        ("Connect to ipv4#127.0.0.1:4242 failed: Connection refused", KafkaUnavailable),
+    ],
+)
+def test_a_connection_that_breaks_over_our_certificate_is_a_refusal(alert: str, kind: type[KafkaProblem]) -> None:
+    given = KafkaError(KafkaError._TRANSPORT, f"ssl://broker-1:9094/bootstrap: Receive failed: {alert} (after 6ms)")
+    problem = problem_from(given, "connecting", "broker-1:9094")
+    assert type(problem) is kind
+    assert ("ssl_certificate_file" in str(problem)) is (kind is KafkaDenied)
+
+
 @pytest.mark.parametrize(("code", "kind", "advice"), [(code, *said) for code, said in SAID.items()])
 def test_a_problem_says_where_what_and_what_to_do(code: int, kind: type[KafkaProblem], advice: str) -> None:
     problem = problem_from(error(code), "writing to app_messages", "broker-1:9092")

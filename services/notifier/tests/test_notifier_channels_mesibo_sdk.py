@@ -13,7 +13,8 @@ from tests.env.notifications import a_notification
 
 from rollcast_common.contracts import ReceiptState
 from rollcast_common.errors import ConfigError
-from rollcast_notifier.channels.channel import Refused, Unavailable
+from rollcast_notifier.channels import mesibo_sdk
+from rollcast_notifier.channels.channel import OutcomeUnknown, Refused, Unavailable
 from rollcast_notifier.channels.mesibo_sdk import MesiboSdkChannel
 from rollcast_notifier.channels.mesibo_status import connection_problem, receipt_of
 from rollcast_notifier.channels.secret_file import SecretFile
@@ -30,6 +31,7 @@ class Heard:
         self.inbound: list[Inbound] = []
         self._changed = threading.Condition()
         self.go_on = threading.Event()
+        self.stumbles = 0
 
     def receipt(self, channel: str, external_id: str, state: ReceiptState, reason: str | None = None) -> None:
         assert channel == "chat"
@@ -43,7 +45,8 @@ class Heard:
             self._changed.notify_all()
         if inbound.text == "think":
             assert self.go_on.wait(30)
-        if inbound.text == "trip":
+        if self.stumbles > 0:
+            self.stumbles -= 1
             raise RuntimeError("the service stumbles")
 
     def until(self, holds: Callable[[], bool]) -> None:
@@ -61,7 +64,7 @@ def _until(holds: Callable[[], bool], what: Callable[[], object]) -> None:
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mesibo]:
     with mesibo(tmp_path) as server:
-        monkeypatch.setenv("MESIBO_EMBEDDED", server.origin)
+        monkeypatch.setenv("ROLLCAST_EMBEDDED_MESIBO", server.origin)
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SDK_PATH), os.environ.get("PYTHONPATH", "")]))
         monkeypatch.syspath_prepend(str(SDK_PATH))
         yield server
@@ -155,14 +158,25 @@ def test_what_was_written_while_nobody_listened_comes_in_later(
     heard.until(lambda: [inbound.text for inbound in heard.inbound] == ["are you there?"])
 
 
-def test_a_service_that_stumbles_over_a_message_hears_the_next_one(
+def test_a_service_that_stumbles_over_a_message_gets_it_again(
     server: Mesibo, make_channel: MakeChannel, heard: Heard
 ) -> None:
     _online(make_channel(), heard)
+    heard.stumbles = 1
+    server.person("ann").send("are you there?", to="rollcast")
+    heard.until(lambda: [inbound.text for inbound in heard.inbound] == ["are you there?"] * 2)
+
+
+def test_a_message_that_the_service_cannot_take_is_not_in_the_way_for_ever(
+    server: Mesibo, make_channel: MakeChannel, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mesibo_sdk, "_NEWS_PAUSES_SECONDS", (0.0, 0.0))
+    _online(make_channel(), heard)
+    heard.stumbles = 3
     ann = server.person("ann")
-    ann.send("trip", to="rollcast")
+    ann.send("poison", to="rollcast")
     ann.send("go on", to="rollcast")
-    heard.until(lambda: [inbound.text for inbound in heard.inbound] == ["trip", "go on"])
+    heard.until(lambda: [inbound.text for inbound in heard.inbound] == ["poison"] * 3 + ["go on"])
 
 
 def test_while_the_service_thinks_about_a_message_others_are_sent(
@@ -250,6 +264,7 @@ def test_what_it_cannot_send_is_refused_and_costs_the_others_nothing(
     assert channel._child is child
 
 
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="there is no /proc to look into")
 def test_the_sdk_sees_no_credentials_of_ours(
     make_channel: MakeChannel, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,3 +346,22 @@ def test_status_4_names_both_its_causes() -> None:
     problem = connection_problem(4)
     assert "rejected the user token" in str(problem)
     assert "no way to mesibo" in str(problem)
+
+
+def test_a_process_that_hangs_is_ended_and_begun_anew(
+    server: Mesibo, make_channel: MakeChannel, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel = _online(make_channel(), heard)
+    ann = server.person("ann@example.com")
+    hanging = channel._child
+    assert hanging is not None
+    os.kill(hanging.pid, signal.SIGSTOP)
+    with monkeypatch.context() as impatient:
+        impatient.setattr(mesibo_sdk, "_ANSWER_SECONDS", 0.5)
+        impatient.setattr(mesibo_sdk, "_STOP_SECONDS", 0.5)
+        with pytest.raises(OutcomeUnknown, match=r"no answer within 0\.5 s"):
+            channel.send(a_notification(ANN, text="one"))
+    _until(lambda: channel.problem is None and channel._child is not hanging, lambda: channel.problem)
+    assert hanging.returncode == -signal.SIGKILL
+    channel.send(a_notification(ANN, text="two"))
+    ann.wait_for("two")

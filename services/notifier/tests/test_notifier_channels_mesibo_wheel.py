@@ -110,6 +110,64 @@ def test_what_we_send_ourselves_is_no_inbound_message(wheel: Path, tmp_path: Pat
     assert not any("message" in line for line in said)
 
 
+_ECHO = """
+import sys, mesibo
+from rollcast_notifier.channels.mesibo_process import _text_of
+class Listener(mesibo.MesiboListener):
+    def Mesibo_onMessage(self, message):
+        print("HEARD", ascii(_text_of(message)), message.isIncoming(), message.isRealtimeMessage(), flush=True)
+        return 0
+api, listener = mesibo.getInstance(), Listener()
+api.addListener(listener)
+api.setAccessToken("sesame")
+api.setAppName("com.example.app")
+api.setDatabase("mesibo", 0)
+api.start()
+def send(**what):
+    message = api.newMessage("ann@example.com")
+    for name, value in what.items():
+        setattr(message, name, value)
+    message.send()
+send(message="Ch\\u00e2teau")
+send(message="rich", title="with a title")
+"""
+
+
+def test_a_text_is_found_where_the_sdk_puts_it(wheel: Path) -> None:
+    """In `data`; in `message` it is None, unless the message is a rich one."""
+    done = _python(_ECHO, path=wheel)
+    heard = [line for line in done.stdout.splitlines() if line.startswith("HEARD ")]
+    assert heard == ["HEARD 'Ch\\xe2teau' 0 1", "HEARD 'rich' 0 1"], done.stdout + done.stderr
+
+
+_FAULTY = """
+import sys, mesibo
+from rollcast_notifier.channels.mesibo_process import _callback
+def boom(listener, message):
+    raise RuntimeError("boom")
+class Listener(mesibo.MesiboListener):
+    Mesibo_onMessage = _callback(boom) if sys.argv[1] == "guarded" else boom
+api, listener = mesibo.getInstance(), Listener()
+api.addListener(listener)
+api.setAccessToken("sesame")
+api.setAppName("com.example.app")
+api.setDatabase("mesibo", 0)
+api.start()
+message = api.newMessage("ann@example.com")
+message.message = "hello"
+message.send()
+print("ALIVE", flush=True)
+"""
+
+
+def test_a_callback_that_fails_does_not_end_the_process(wheel: Path) -> None:
+    """Left alone, the SDK would call std::terminate."""
+    assert "ALIVE" not in _python(_FAULTY, "unguarded", path=wheel).stdout, "it needs no guard any more"
+    done = _python(_FAULTY, "guarded", path=wheel)
+    assert "ALIVE" in done.stdout, done.stderr
+    assert "boom" in done.stderr
+
+
 def test_offline_it_is_a_problem_in_words_and_nothing_is_handed_over(
     wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

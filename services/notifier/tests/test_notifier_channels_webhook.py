@@ -10,7 +10,9 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from tests.env.http_receiver import HttpReceiver, answering
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.env.http_receiver import HttpReceiver, answering, self_signed
 from tests.env.notifications import a_notification
 
 from rollcast_common.errors import ConfigError
@@ -236,6 +238,50 @@ def test_the_way_is_not_in_errors_or_logs(
 def test_what_would_go_over_the_wire_in_the_clear_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match=r"channel hook: url was .*, may be an https:// address"):
         WebhookChannel("hook", url, None)
+
+
+@pytest.mark.parametrize("url", ["https://[::1/", "https://example.com:99999/", "https://x\x00y/"])
+def test_what_is_no_address_is_refused_at_once(url: str) -> None:
+    with pytest.raises(ConfigError, match="channel hook: url is no address"):
+        WebhookChannel("hook", url, None)
+
+
+def test_a_name_that_nobody_can_have_is_not_reachable() -> None:
+    channel = WebhookChannel("hook", f"https://{'a' * 64}.example/", None)
+    with pytest.raises(Unavailable, match="not reachable"):
+        channel.send(a_notification())
+    channel.stop()
+
+
+def test_after_the_stop_nothing_is_sent(channel: WebhookChannel, receiver: HttpReceiver) -> None:
+    channel.stop()
+    with pytest.raises(Unavailable, match="stopped"):
+        channel.send(a_notification())
+    assert receiver.received == []
+
+
+def test_a_certificate_that_nobody_vouches_for_is_not_trusted(tmp_path: Path) -> None:
+    with HttpReceiver(certificate=self_signed(tmp_path)) as receiver:
+        channel = WebhookChannel("hook", receiver.url, None)
+        with pytest.raises(Unavailable, match="CERTIFICATE_VERIFY_FAILED"):
+            channel.send(a_notification())
+        channel.stop()
+    assert receiver.received == []
+
+
+def test_a_private_authority_is_named_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate = self_signed(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with HttpReceiver(certificate=certificate) as receiver:
+        channel = WebhookChannel("hook", receiver.url, None)
+        assert channel.send(a_notification()) == Sent()
+        channel.stop()
+
+
+@given(st.one_of(st.text(), st.integers().map(str), st.datetimes().map(str)))
+def test_whatever_retry_after_says_the_pause_is_bounded(value: str) -> None:
+    seconds = retry_after_seconds(value, 1_661_000_000.0)
+    assert seconds is None or 0 <= seconds <= 3600
 
 
 @pytest.mark.parametrize("text", ["hello", "whsec_", f"whsec_{base64.b64encode(b'short').decode()}", "whsec_ü"])

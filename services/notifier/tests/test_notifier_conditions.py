@@ -1,9 +1,11 @@
 """A condition means what SQL says of one prediction, and nothing else gets through."""
 
 import os
+import re
 import subprocess
 import sys
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from rollcast_notifier.rules.conditions import WrongCondition, parse_condition
 from rollcast_notifier.rules.facts import facts_of
 from rollcast_notifier.rules.matching import Matcher
 
+ROOT = Path(__file__).resolve().parents[3]
 FEATURES = {"country": "Spain", "winery": "Vega Sicilia", "year": "2009", "rating": 4.7, "gone": None, "flag": True}
 
 
@@ -256,3 +259,12 @@ def test_a_condition_that_fails_for_a_row_harms_no_other_row_and_no_other_condit
     failed: list[tuple[int, str]] = []
     assert matcher.matches(facts, lambda *failure: failed.append(failure)) == [[2, 5], [0, 1, 2, 3, 4, 5]]
     assert [(number, "conversion" in why) for number, why in failed] == [(0, True), (0, True)]
+
+
+def test_the_conditions_in_the_documentation_are_conditions() -> None:
+    page = (ROOT / "docs" / "how-to" / "notify-people.md").read_text(encoding="utf-8")
+    table = page.partition("| you want | write |")[2].partition("\n\n")[0]
+    written = re.findall(r"`([^`]+)`", table)
+    assert len(written) >= 12
+    for condition in written:
+        parse_condition(condition)

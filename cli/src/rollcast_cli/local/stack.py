@@ -15,6 +15,8 @@ from typing import Any, Self
 
 from rollcast_cli.console import uninterrupted
 from rollcast_cli.local.brokers import Broker, BrokerChoice, start_broker
+from rollcast_cli.local.mesibo import MesiboServer, start_mesibo
+from rollcast_cli.local.notifier import Notifier, start_notifier
 from rollcast_cli.local.ports import free_ports
 from rollcast_cli.local.processes import Child, ChildDied, NotInTime, start
 from rollcast_cli.local.s3 import S3Server, start_s3
@@ -48,6 +50,8 @@ class StackOptions:
     slot_arguments: tuple[str, ...] = ()
     rollout: Mapping[str, Any] = field(default_factory=dict)
     """`spec.rollout` of the ModelVersions that announcements become."""
+    notifications: Path | None = None
+    """The notifier's notifications.yaml; without it the stack's own."""
 
 
 def stack_environment(stack: Stack) -> dict[str, str]:
@@ -118,6 +122,8 @@ class LocalStack:
         self._known: set[str] = set()
         """Models that had a workload once."""
         self._controller: Child
+        self.mesibo: MesiboServer
+        self._notifier: Notifier
         self._source: Child | None = None
         self._sources = 0
         self.announced_at = 0.0
@@ -142,11 +148,12 @@ class LocalStack:
 
     def _start(self) -> None:
         self._exit.enter_context(self._folder.lock())
-        for name in ("logs", "broker", "journals", *ROLLING):
-            # S3 forgets everything when it stops, so what a former broker kept would name models that are gone.
+        for name in ("logs", "broker", "journals", "notifier", *ROLLING):
+            # S3 and mesibo forget everything when they stop, so what others kept would name what is gone.
             shutil.rmtree(self._folder.path / name, ignore_errors=True)
         (self._folder.path / "events.jsonl").unlink(missing_ok=True)
-        (self._folder.path / "journals").mkdir(parents=True)
+        for name in ("journals", "notifier"):
+            (self._folder.path / name).mkdir(parents=True)
         self._broker = start_broker(self._choice, self._folder.path / "broker", progress=self._say)
         self._exit.callback(self._broker.stop)
         self._say(f"broker ready at {self._broker.servers}")
@@ -170,8 +177,24 @@ class LocalStack:
         self._scale(self._options.model, self._options.slots, {})
         self._controller = self._start_controller()
         self._exit.callback(self._controller.stop)
+        self._start_notifier()
         self._write()
         self._say(f"{len(self._slots)} predictor slots and the controller started; they wait for a model")
+
+    def _start_notifier(self) -> None:
+        self.mesibo = start_mesibo(self._folder.path / "notifier", log=self._logs / "mesibo.log")
+        self._exit.callback(self.mesibo.stop)
+        self._notifier = start_notifier(
+            self._folder.path / "notifier",
+            self.mesibo,
+            notifications=self._options.notifications,
+            environ=stack_environment(self.stack),
+            log=self._logs / "notifier.log",
+        )
+        self._exit.callback(self._notifier.child.stop)
+        access = self._notifier.access
+        self.stack = self.stack.model_copy(update={"console": access})
+        self._say(f"web console: {access.url}  user {access.user}, token {access.token}")
 
     def _start_controller(self) -> Child:
         template = self._folder.path / "template.json"
@@ -246,8 +269,13 @@ class LocalStack:
             environ={**stack_environment(self.stack), **topics},
         )
 
+    @property
+    def _parts(self) -> list[Child]:
+        """What is never started again: the stack ends with it."""
+        return [self._broker.child, self._s3.child, self._controller, self.mesibo.child, self._notifier.child]
+
     def _write(self) -> None:
-        children = [self._broker.child, self._s3.child, self._controller, *(slot.child for slot in self._slots)]
+        children = [*self._parts, *(slot.child for slot in self._slots)]
         if self._source is not None:
             children.append(self._source)
         self.stack = self.stack.model_copy(
@@ -262,7 +290,7 @@ class LocalStack:
         """Start a dead slot again, and as many as are wanted; raise ChildDied when anything else has died, or a slot
         keeps dying.
         """
-        for child in (self._broker.child, self._s3.child, self._controller):
+        for child in self._parts:
             child.check()
         self._follow_workloads()
         for slot in self._slots:
@@ -277,6 +305,20 @@ class LocalStack:
             self._write()
         if self._source is not None and self._source.returncode not in (None, 0):
             self._source.check()
+
+    def wait_for_channel(self, name: str, *, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Return once the notifier reads predictions and this channel works. Raises NotInTime (90 s)."""
+        deadline = time.monotonic() + _SERVE_SECONDS
+        while True:
+            health = slot_health(self._notifier.metrics_port) or {}
+            problem = health.get("channels", {}).get(name, {"problem": "not there yet"})["problem"]
+            if health.get("ready") and problem is None:
+                return
+            self.check()
+            meanwhile()
+            if time.monotonic() > deadline:
+                raise NotInTime(f"channel {name}: not within {_SERVE_SECONDS:g} s: {problem or health}")
+            time.sleep(0.1)
 
     def versions(self) -> list[str | None]:
         """Of each slot of the stack's model, the version that is stable there; None where it serves none."""

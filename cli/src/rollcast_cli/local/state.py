@@ -20,7 +20,7 @@ from rollcast_common.kafka import KafkaBrokerParams, KafkaParams, TopicNames
 if TYPE_CHECKING:
     from rollcast_common.artifacts import S3Params
 
-__all__ = ["ProcessRecord", "Stack", "StackS3", "StateFolder", "state_home"]
+__all__ = ["ConsoleAccess", "ProcessRecord", "Stack", "StackS3", "StateFolder", "state_home"]
 
 # What the watchdog of a stack that died abruptly needs to end its children, and a little more.
 _LEFTOVERS_SECONDS = 10.0
@@ -76,6 +76,14 @@ class StackS3(Settings):
         )
 
 
+class ConsoleAccess(Settings):
+    """Where the web console is, and what to type there."""
+
+    url: str
+    user: str
+    token: str
+
+
 class Stack(Settings):
     """What `rollcast up` tells the other commands; rewritten whenever it changes."""
 
@@ -91,6 +99,7 @@ class Stack(Settings):
     processes: list[ProcessRecord] = Field(default_factory=list)
     metrics_ports: dict[str, int] = Field(default_factory=dict)
     """By role, on 127.0.0.1."""
+    console: ConsoleAccess | None = None
 
     def kafka_params(self) -> KafkaParams:
         return KafkaParams(broker=KafkaBrokerParams(servers=self.servers), topics=TopicNames(prefix=self.topic_prefix))

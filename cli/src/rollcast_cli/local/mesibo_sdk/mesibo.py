@@ -1,11 +1,11 @@
 # ruff: noqa: N802, ARG002, FBT001, SLF001  # the SDK's own names and signatures; one module that knows itself
 """Stands in for mesibo's SDK 2.x: its names, its statuses, its habits, on the embedded mesibo instead of mesibo's own.
 
-Where this file's folder comes first on PYTHONPATH, `import mesibo` is this; MESIBO_EMBEDDED says where the
+Where this file's folder comes first on PYTHONPATH, `import mesibo` is this; ROLLCAST_EMBEDDED_MESIBO says where the
 embedded server listens. Only what a notifier needs is here. As the real one it
 
 - runs its listener in a thread of its own, and for what is sent in the sender's;
-- calls `Mesibo_onMessage` for outgoing and for stored messages, too;
+- calls `Mesibo_onMessage` for outgoing and for stored messages, too, with the text in `data`, not in `message`;
 - takes every token, and tells with status AUTHFAIL when it was wrong, or when nobody is there;
 - refuses to send before it has ever signed in, and queues when the connection is gone again;
 - keeps in its database, a file in the working directory, what it has received.
@@ -73,6 +73,7 @@ class MesiboMessage:
         self.peer = peer
         self.groupid = groupid
         self.message: str | None = None
+        self.data: str | bytes = b""
 
     def enableDeliveryReceipt(self, enable: bool) -> None:
         """Receipts always come here."""
@@ -166,7 +167,9 @@ class Mesibo:
 
     def _send(self, message: MesiboMessage) -> int:
         (message.message or "").encode()  # as the real one, which raises for half a character
-        self._tell("Mesibo_onMessage", message)
+        shown = MesiboMessage(self, message.peer, message.groupid)
+        shown.mid, shown.data = message.mid, message.message or b""
+        self._tell("Mesibo_onMessage", shown)
         with self._lock:
             if not self._signed_in:
                 return MESIBO_RESULT_BADREQ
@@ -211,7 +214,7 @@ class Mesibo:
 
     def _received(self, event: dict[str, Any], *, stored: bool) -> MesiboMessage:
         message = MesiboMessage(self, event["sender"], event["gid"])
-        message.mid, message.message = event["mid"], event["text"]
+        message.mid, message.data = event["mid"], event["text"]
         message._status, message._stored = MESIBO_MSGSTATUS_RECEIVEDNEW, stored
         return message
 
@@ -246,7 +249,7 @@ class Mesibo:
 
     def _posted(self, what: str, **fields: Any) -> dict[str, Any]:
         request = urllib.request.Request(  # noqa: S310  # the loopback address of the embedded server
-            f"{os.environ['MESIBO_EMBEDDED']}/people/{what}",
+            f"{os.environ['ROLLCAST_EMBEDDED_MESIBO']}/people/{what}",
             json.dumps({"token": self._token, **fields}).encode(),
             {"Content-Type": "application/json"},
         )

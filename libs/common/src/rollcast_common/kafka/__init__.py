@@ -1,5 +1,6 @@
 """Access to Kafka: parameters, clients, topics, and errors translated once, here at the edge."""
 
+from rollcast_common.kafka.acls import ABOUT_ROLES, Operation, Pattern, Resource, Right, Role, Scope, rights
 from rollcast_common.kafka.clients import ErrorWatch, make_admin, make_consumer, make_producer, reach_broker
 from rollcast_common.kafka.errors import Verdict, classify, problem_from
 from rollcast_common.kafka.params import (
@@ -13,11 +14,18 @@ from rollcast_common.kafka.table import Row, TableFollower
 from rollcast_common.kafka.topics import TopicNames, check_topics, create_topics, topic_specs
 
 __all__ = [
+    "ABOUT_ROLES",
     "ErrorWatch",
     "KafkaBrokerParams",
     "KafkaConsumerParams",
     "KafkaParams",
+    "Operation",
+    "Pattern",
+    "Resource",
+    "Right",
+    "Role",
     "Row",
+    "Scope",
     "TableFollower",
     "TopicNames",
     "Verdict",
@@ -31,6 +39,7 @@ __all__ = [
     "problem_from",
     "reach_broker",
     "read_to_end",
+    "rights",
     "topic_ends",
     "topic_specs",
 ]

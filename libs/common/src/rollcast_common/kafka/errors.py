@@ -1,5 +1,6 @@
 """KafkaError, understood once: what to do about it, and how to say it to a person."""
 
+import re
 from enum import Enum
 
 from confluent_kafka import KafkaError
@@ -45,6 +46,10 @@ _ACL = frozenset(
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     }
 )
+_ABOUT_OUR_CERTIFICATE = re.compile(r"SSL alert number (4[2-689]|116)\b")
+"""What a broker answers to a certificate that it does not like, or to none. It comes after the handshake, so to the
+client it looks like a connection that broke."""
+
 _FENCED = frozenset(
     {
         KafkaError._FENCED,  # noqa: SLF001
@@ -68,7 +73,13 @@ _UNREACHABLE = frozenset(
 
 
 def is_denied(error: KafkaError) -> bool:
-    return error.code() in _REFUSED or error.code() in _ACL
+    return error.code() in _ACL or _is_refused(error)
+
+
+def _is_refused(error: KafkaError) -> bool:
+    if error.code() == KafkaError._TRANSPORT:  # noqa: SLF001  # as above
+        return _ABOUT_OUR_CERTIFICATE.search(error.str()) is not None
+    return error.code() in _REFUSED
 
 
 def classify(error: KafkaError) -> Verdict:
@@ -87,12 +98,13 @@ def problem_from(error: KafkaError, doing: str, servers: str) -> KafkaProblem:
     code, text = error.code(), error.str()
     if code in _ACL:
         return KafkaDenied(
-            f"Kafka at {servers}: {doing}: not allowed ({text}); an ACL is missing: add it for this user"
+            f"Kafka at {servers}: {doing}: not allowed ({text}); an ACL is missing: add it for this user "
+            "(`rollcast acls` prints what is needed)"
         )
-    if code in _REFUSED:
+    if _is_refused(error):
         return KafkaDenied(
             f"Kafka at {servers}: {doing}: refused ({text}); check security_protocol, sasl_mechanism, "
-            "username, password and ssl_ca_file"
+            "username, password, ssl_ca_file and ssl_certificate_file"
         )
     if code in _MISSING:
         return TopicMissing(f"Kafka at {servers}: {doing}: {text}; create it with `rollcast topics create`")

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from rollcast_common.errors import KafkaUnavailable
 from rollcast_common.kafka.clients import ErrorWatch
@@ -53,9 +53,12 @@ def read_to_end(
                 f"{timeout_seconds:g} s; is a transaction open there?"
             )
         for message in consumer.consume(1000, 0.1):
-            # With an error it is news of a client that goes on by itself.
-            if message.error() is None:
+            error = message.error()
+            if error is None:
                 yield message
+            elif error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                raise problem_from(error, f"reading {topic}", servers)
+            # Any other is news of a client that goes on by itself.
         watch.check(f"reading {topic}")
         # Not the last record's offset: in a topic written in transactions the last one is a marker.
         for place in consumer.position(places):

@@ -206,6 +206,8 @@ class TableFollower:
                 self.reading += 1
                 self.caught_up = False
                 return False
+            elif error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                pass  # the client looks for the coordinator of its group unasked; nobody here needs one
             else:
                 self.problem = str(problem_from(error, self._doing, self._servers))
                 has_news = True

@@ -3,12 +3,12 @@
 import time
 from dataclasses import dataclass, field
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from rollcast_common.config import Settings
-from rollcast_common.errors import TopicMissing
+from rollcast_common.errors import KafkaDenied, TopicMissing
 from rollcast_common.kafka.errors import problem_from
 
 __all__ = ["TopicNames", "TopicSpec", "check_topics", "create_topics", "topic_specs"]
@@ -113,14 +113,32 @@ def create_topics(
 
 
 def check_topics(admin: AdminClient, wanted: list[str], *, servers: str, timeout_seconds: float = 10.0) -> None:
-    """Raises TopicMissing naming every topic that is not there, KafkaProblem when the broker does not say."""
+    """Raises TopicMissing naming every topic that is not there, KafkaDenied naming those that this user may not see,
+    KafkaProblem when the broker does not say.
+    """
     try:
         present = admin.list_topics(timeout=timeout_seconds).topics
     except KafkaException as error:
         raise problem_from(error.args[0], "listing topics", servers) from None
     missing = [name for name in wanted if name not in present]
+    if hidden := [name for name in missing if _is_hidden(admin, name, timeout_seconds)]:
+        raise KafkaDenied(
+            f"Kafka at {servers}: this user may not even see topic {', '.join(hidden)}, if there is one; "
+            "an ACL is missing: add it for this user (`rollcast acls` prints what is needed)"
+        )
     if missing:
         raise TopicMissing(
             f"Kafka at {servers}: no topic {', '.join(missing)}; create with `rollcast topics create`, "
             "or set the names under `topics:` in kafka_config.yaml"
         )
+
+
+def _is_hidden(admin: AdminClient, name: str, timeout_seconds: float) -> bool:
+    """A list leaves out what the user may not see; who asks for it by name is told so."""
+    (future,) = admin.describe_topics(TopicCollection([name]), request_timeout=timeout_seconds).values()
+    try:
+        future.result()
+    except KafkaException as error:
+        cause: KafkaError = error.args[0]
+        return cause.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+    return False

@@ -34,10 +34,11 @@ class Exchange:
     """Posts to one address. `place` names it in errors: scheme, host and port, never the path.
 
     Redirects are not followed: a message, and its signature or token, goes where the settings say or nowhere.
+    Raises ValueError, as `checked_url` does, for an address that may not be used.
     """
 
     def __init__(self, url: str, *, answer_seconds: float) -> None:
-        self._url = url
+        self._url = checked_url(url)
         self.place = place_of(url)
         self._answer_seconds = answer_seconds
         self._client = httpx.Client(
@@ -48,6 +49,8 @@ class Exchange:
 
     def post(self, body: bytes, headers: Mapping[str, str] | None = None) -> Answer:
         """Raises Unavailable when nothing was sent, OutcomeUnknown when the way broke after it may have been."""
+        if self._client.is_closed:
+            raise Unavailable(f"{self.place}: stopped")
         headers = {"Content-Type": "application/json", **(headers or {})}
         try:
             with self._client.stream("POST", self._url, content=body, headers=headers) as response:
@@ -64,6 +67,8 @@ class Exchange:
             ) from None
         except (httpx.LocalProtocolError, httpx.UnsupportedProtocol) as error:
             raise Refused(f"{self.place}: this cannot be said in HTTP ({_why(error)})") from None
+        except (UnicodeError, OverflowError) as error:  # a name that cannot be looked up, a port that cannot be had
+            raise Unavailable(f"{self.place}: not reachable ({_why(error)})") from None
         except httpx.TransportError as error:
             raise OutcomeUnknown(
                 f"{self.place}: the connection broke ({_why(error)}); nobody knows whether it was accepted"
@@ -119,9 +124,13 @@ def place_of(url: str) -> str:
 
 
 def checked_url(url: str) -> str:
-    """Raises ValueError where secrets would go over the wire in the clear."""
-    parts = urlsplit(url)
-    if parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)):
+    """Raises ValueError for what is no address, and where secrets would go over the wire in the clear."""
+    try:
+        parts, host = urlsplit(url), httpx.URL(url).host
+        _ = parts.port  # is looked at only now
+    except (ValueError, httpx.InvalidURL) as error:
+        raise ValueError(f"is no address: {error}") from None
+    if host and (parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK)):
         return url
     raise ValueError(
         f"was {place_of(url)}…, may be an https:// address; http:// only on this machine (127.0.0.1, localhost)"

@@ -11,7 +11,7 @@ from httpx import codes
 
 from rollcast_common.errors import ConfigError
 from rollcast_notifier.channels.channel import OutcomeUnknown, Refused, Throttled
-from rollcast_notifier.channels.exchange import Answer, Exchange, checked_url, throttled
+from rollcast_notifier.channels.exchange import Answer, Exchange, throttled
 from rollcast_notifier.channels.secret_file import SecretFile
 
 __all__ = ["HOSTED_URL", "ApiRefused", "AppUnusable", "MesiboApi"]
@@ -46,7 +46,7 @@ class MesiboApi:
     def __init__(self, url: str, token: SecretFile, *, what: str, answer_seconds: float = 10.0) -> None:
         """`what` names the setting that `url` is, for the error."""
         try:
-            self._exchange = Exchange(checked_url(url), answer_seconds=answer_seconds)
+            self._exchange = Exchange(url, answer_seconds=answer_seconds)
         except ValueError as error:
             raise ConfigError(f"{what} {error}") from None
         self._token = token

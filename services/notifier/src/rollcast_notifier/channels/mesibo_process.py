@@ -1,8 +1,8 @@
 # ruff: noqa: N802, FBT003  # the SDK's own names and signatures
 """The process in which mesibo's SDK runs: `mesibo_sdk.py` starts it and talks to it in JSON lines.
 
-The SDK is native code that prints, ends its process on an unsupported platform, and was seen to die of a segmentation
-fault on a token that it did not like. None of that may touch the other channels and the console: hence a process.
+The SDK is native code that prints, ends its process on an unsupported platform or when a callback raises, and was seen
+to die of a segmentation fault. None of that may touch the other channels and the console: hence a process.
 
 In, on stdin: first `{"token", "app_id", "database"}`, then orders
 `{"send": number, "to" | "group", "text", "expiry", "receipts"}`; the end of stdin is the end.
@@ -11,12 +11,15 @@ Out, on what was stdout: `{"problem"}` before it ends for a reason, `{"status"}`
 `{"receipt": mid, "became"}`, `{"message": id, "from", "text"}`. What the SDK itself prints goes to stderr.
 """
 
+import functools
 import json
 import os
 import queue
 import signal
 import sys
 import threading
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +80,7 @@ def _signed_in(sdk: Any, wire: _Wire, token: str, app_id: str, database: str) ->
     api = sdk.getInstance()
     listener = _listener(sdk, wire)
     api.addListener(listener)
-    if api.setAccessToken(token) == sdk.MESIBO_RESULT_FAIL:
+    if api.setAccessToken(token) in (sdk.MESIBO_RESULT_FAIL, -1):  # its documents compare with either
         raise SystemExit("it refused the user token")
     api.setAppName(app_id)  # 2.7.1 dies without it
     api.setDatabase(database, 0)
@@ -89,30 +92,58 @@ def _listener(sdk: Any, wire: _Wire) -> Any:
     """The SDK calls it from threads of its own, and for what we send from ours."""
 
     class Listener(sdk.MesiboListener):  # type: ignore[misc]  # the SDK has no types
-        def Mesibo_onConnectionStatus(self, status: int) -> int:
+        @_callback
+        def Mesibo_onConnectionStatus(self, status: int) -> None:
             wire.tell(status=status)
-            return 0
 
-        def Mesibo_onMessage(self, message: Any) -> int:
+        @_callback
+        def Mesibo_onMessage(self, message: Any) -> None:
             # Also called for what we send, and for what the database has stored.
-            if message.isIncoming() and message.isRealtimeMessage() and message.message:
-                wire.tell(message=f"{message.peer}/{message.mid}", **{"from": message.peer}, text=message.message)
-            return 0
+            if message.isIncoming() and message.isRealtimeMessage() and (text := _text_of(message)):
+                wire.tell(message=f"{message.peer}/{message.mid}", **{"from": message.peer}, text=text)
 
-        def Mesibo_onMessageStatus(self, message: Any) -> int:
+        @_callback
+        def Mesibo_onMessageStatus(self, message: Any) -> None:
             wire.tell(receipt=str(message.mid), became=message.getStatus())
-            return 0
 
-        def Mesibo_onMessageUpdate(self, _message: Any) -> int:
-            return 0
+        @_callback
+        def Mesibo_onMessageUpdate(self, _message: Any) -> None:
+            pass
 
-        def Mesibo_onPresence(self, _presence: Any) -> int:
-            return 0
+        @_callback
+        def Mesibo_onPresence(self, _presence: Any) -> None:
+            pass
 
-        def Mesibo_onEndToEndEncryption(self, _address: str, _status: int) -> int:
-            return 0
+        @_callback
+        def Mesibo_onEndToEndEncryption(self, _address: str, _status: int) -> None:
+            pass
 
     return Listener()
+
+
+def _callback(method: Callable[..., None]) -> Callable[..., int]:
+    """What the SDK may call: it wants 0, and an exception would end the process (std::terminate)."""
+
+    @functools.wraps(method)
+    def called(*arguments: Any) -> int:
+        try:
+            method(*arguments)
+        except Exception:  # noqa: BLE001  # as above
+            traceback.print_exc()
+        return 0
+
+    return called
+
+
+def _text_of(message: Any) -> str | None:
+    """A plain message has its text in `data`, a rich one, with a file or a title, in `message`."""
+    for text in (message.data, message.message):
+        if text:
+            try:
+                return text.decode() if isinstance(text, bytes | bytearray) else str(text)
+            except UnicodeDecodeError:  # no text: a picture, say
+                return None
+    return None
 
 
 def _send(api: Any, wire: _Wire, order: dict[str, Any]) -> None:

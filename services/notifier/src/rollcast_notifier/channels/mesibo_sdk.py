@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -38,7 +39,11 @@ _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0
 _ANSWER_SECONDS = 10.0
 _STOP_SECONDS = 3.0
-_ITS_OWN = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "TZ")
+_NEWS_PAUSES_SECONDS = (0.2, 1.0, 5.0)
+_ITS_OWN = (
+    *("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "TZ"),
+    "ROLLCAST_EMBEDDED_MESIBO",  # for the demo's stand-in for the SDK
+)
 _NEWS_SECONDS = 5.0
 """For what was heard and is not recorded yet, at the end."""
 
@@ -152,7 +157,7 @@ class MesiboSdkChannel:
             was_online = False
             try:
                 was_online = self._live()
-            except (OSError, Unavailable) as error:
+            except (OSError, Unavailable) as error:  # it cannot be started, or its token cannot be read
                 self._problem = str(error)
             if self._stopping.is_set():
                 break
@@ -212,7 +217,8 @@ class MesiboSdkChannel:
         self._end(child)
         with self._lock:
             self._child = None
-            if child.returncode < 0:
+            # SIGKILL is how we end one that hangs: then the problem is why we ended it.
+            if child.returncode < 0 and (self._problem is None or child.returncode != -signal.SIGKILL):
                 self._problem = f"its process died of signal {-child.returncode}; it is started again"
             elif self._problem is None:
                 self._problem = "its process ended; it is started again"
@@ -239,12 +245,19 @@ class MesiboSdkChannel:
             self._news.put(partial(events.message, inbound))
 
     def _tell_news(self) -> None:
-        """In a thread of its own: while a person's question is looked into, answers to `send` are still read."""
+        """In a thread of its own: while a person's question is looked into, answers to `send` are still read.
+
+        What was heard cannot be given back: what fails is tried again, and given up only for the sake of what follows.
+        """
         while (news := self._news.get()) is not None:
-            try:
-                news()
-            except Exception:  # noqa: BLE001  # whatever the service's own code raises
-                _log.exception("an event was not taken", channel=self.name)
+            for pause in (*_NEWS_PAUSES_SECONDS, None):
+                try:
+                    news()
+                    break
+                except Exception:  # noqa: BLE001  # whatever the service's own code raises
+                    _log.exception("an event was not taken", channel=self.name, again_in_seconds=pause)
+                if pause is not None:
+                    self._stopping.wait(pause)
 
     def _repeat(self, words: IO[bytes], token: str) -> None:
         """What the SDK prints is for whoever looks closely."""
@@ -299,9 +312,7 @@ class _Patience:
 
 def _its_environment() -> dict[str, str]:
     """Not ours: Kafka's and S3's credentials may be in it, and none of them are the SDK's business."""
-    return {
-        name: value for name, value in os.environ.items() if name in _ITS_OWN or name.startswith(("LC_", "MESIBO_"))
-    }
+    return {name: value for name, value in os.environ.items() if name in _ITS_OWN or name.startswith("LC_")}
 
 
 def _tell(child: subprocess.Popen[bytes], said: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ from rollcast_notifier.channels.channel import (
     Sent,
     Unavailable,
 )
-from rollcast_notifier.channels.exchange import Exchange, checked_url, throttled
+from rollcast_notifier.channels.exchange import Exchange, throttled
 from rollcast_notifier.channels.secret_file import SecretFile
 from rollcast_notifier.notification import Notification, reference_of
 
@@ -55,7 +55,7 @@ class WebhookChannel:
         self._secret = secret
         self._now = now
         try:
-            self._exchange = Exchange(checked_url(url), answer_seconds=answer_seconds)
+            self._exchange = Exchange(url, answer_seconds=answer_seconds)
         except ValueError as error:
             raise ConfigError(f"channel {name}: url {error}") from None
         try:
