@@ -9,6 +9,19 @@ UV := $(TOOLS)/uv-$(UV_VERSION)/bin/uv
 RUN := $(UV) run --frozen --no-sync
 BROKER ?= auto
 export BROKER
+# Tests mostly wait for servers; each process has servers of its own, about a gigabyte.
+TEST_PROCESSES ?= 2
+
+# Images: `make images REGISTRY=ghcr.io/me TAG=0.1.0`; the first engine that works builds them.
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+TAG ?= $(VERSION)
+REGISTRY ?=
+ENGINE ?= $(shell for e in docker podman buildah; do $$e info >/dev/null 2>&1 && echo $$e && break; done)
+IMAGE_BUILD ?= $(ENGINE) build
+IMAGE_ARGS ?=
+IMAGE_PREFIX := $(if $(REGISTRY),$(REGISTRY:%/=%)/)rollcast-
+DOCKERFILES := $(wildcard services/*/Dockerfile operator/Dockerfile)
+IMAGES := $(notdir $(DOCKERFILES:%/Dockerfile=%))
 
 .PHONY: help
 help: ## This list
@@ -41,7 +54,8 @@ up: setup ## The same parts, running until Ctrl-C; look into them with .venv/bin
 
 .PHONY: test
 test: setup ## All tests; those on real Kafka and S3 need Java 17, Maven and Go, and say so where they are missing
-	$(RUN) pytest
+	@if command -v go >/dev/null; then $(RUN) python -m tests.env.kubernetes_binaries >/dev/null || true; fi
+	$(RUN) pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 .PHONY: chaos
 chaos: setup ## 20,000 requests while everything is killed, stopped and broken in turn, on three brokers and on one; a judge counts
@@ -73,6 +87,42 @@ simulate-rollouts: setup ## Hundreds of rollouts on recorded batches: how often 
 bench-operator: setup ## API writes and CPU of an operator that has nothing to do, with 50 and 1,000 ModelVersions
 	$(RUN) python -m bench.operator_idle
 
+.PHONY: images $(IMAGES:%=image-%)
+images: $(IMAGES:%=image-%) ## Container images of the services and the operator; see docs/how-to/images.md
+
+$(IMAGES:%=image-%): image-%:
+	$(if $(filter-out build,$(IMAGE_BUILD)),,$(error images need docker, podman or buildah, and none works here))
+	$(IMAGE_BUILD) -f $(filter %$*/Dockerfile,$(DOCKERFILES)) -t $(IMAGE_PREFIX)$*:$(TAG) \
+	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null) $(IMAGE_ARGS) .
+
+.PHONY: e2e
+e2e: setup ## Images, chart, rollouts, deaths and upgrades on a cluster: that of KUBECONFIG, else one that kind makes
+	$(RUN) python -m tests.e2e
+
+.PHONY: e2e-full
+e2e-full: setup ## The same, and autoscaling and monitoring, on a cluster with KEDA, Prometheus and metrics-server
+	$(RUN) python -m tests.e2e --full
+
+.PHONY: chart
+chart: setup ## Lint the Helm chart and test it, on a real API server where there is one
+	$(RUN) python charts/copy_sources.py
+	$(RUN) pytest tests/chart
+
+HELM ?= helm
+.PHONY: chart-scan
+chart-scan: setup ## What checkov holds against the rendered chart; its exceptions are in charts/checkov.yaml
+	rm -rf build/chart && mkdir -p build/chart
+	for values in charts/rollcast/values-dev.yaml charts/rollcast/ci/*.yaml; do \
+	  $(HELM) template rollcast charts/rollcast --namespace ml --values $$values --set networkPolicy.enabled=true \
+	    > build/chart/$$(basename $$values) || exit 1; \
+	done
+	$(UV) tool run --from checkov==3.3.30 checkov --directory build/chart --config-file charts/checkov.yaml
+
+.PHONY: bench-notifier
+bench-notifier: setup ## Predictions a second through 100 rules; a million of them with a dead channel (ten minutes)
+	$(RUN) python -m bench.notifier_rules
+	$(RUN) python -m bench.notifier_delivery
+
 .PHONY: bench-console
 bench-console: setup ## Long tasks in a browser that shows 5,000 predictions a second for a minute (needs Chromium)
 	$(RUN) python -m bench.console
@@ -80,11 +130,6 @@ bench-console: setup ## Long tasks in a browser that shows 5,000 predictions a s
 .PHONY: screenshots
 screenshots: setup ## Take the console's pictures again, docs/images/console-*.png (needs Chromium; three minutes)
 	$(RUN) python -m tests.browser.screenshots docs/images
-
-.PHONY: bench-notifier
-bench-notifier: setup ## Predictions a second through 100 rules; a million of them with a dead channel (ten minutes)
-	$(RUN) python -m bench.notifier_rules
-	$(RUN) python -m bench.notifier_delivery
 
 .PHONY: docs
 docs: setup ## Write docs/reference/ again, from the code

@@ -103,6 +103,7 @@ __all__ = ["REFERENCE", "ROLLOUT", "main", "pages", "with_states"]
 _DOCS = Path(__file__).resolve().parent
 REFERENCE = _DOCS / "reference"
 ROLLOUT = _DOCS / "explanation" / "rollout.md"
+_VALUES = _DOCS.parent / "charts" / "rollcast" / "values.yaml"
 _GOLDEN = _DOCS.parent / "libs" / "common" / "tests" / "golden"
 
 _MARK = "<!-- Made from the code by docs/generate.py (`make docs`); edits here are overwritten. -->"
@@ -139,6 +140,7 @@ def pages() -> dict[str, str]:
         "model-version.md": _model_version(),
         "notifications.md": _notifications(),
         "topics.md": _topics(),
+        "values.md": _values(),
     }
 
 
@@ -321,14 +323,17 @@ def _metrics() -> str:
     return _page(
         "Metrics",
         "Predictor slots, the notifier and the operator serve `/metrics` (Prometheus), `/healthz` and `/readyz` (JSON) "
-        "at `--metrics-host` and `--metrics-port`.",
+        "at `--metrics-host` and `--metrics-port`. Each also tells of its process: `process_start_time_seconds`, "
+        "`process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_open_fds`. The trainer is a job that "
+        "ends and serves none. [How to watch them](../how-to/monitor.md).",
         "## Predictor",
         inspect.cleandoc(inspect.getmodule(PredictorMetrics).__doc__ or ""),
         _metrics_table(predictor),
         "Buckets of the histograms in seconds: " + _numbers(predictor.latency_seconds) + ".",
         "Buckets of `rollcast_predictor_batch_rows`: " + _numbers(predictor.batch_rows) + ".",
         "`reason` is one of " + ", ".join(f"`{reason.value}`" for reason in DeadLetterReason) + ".",
-        "`kind` is `death` or `timeout`.",
+        "`track` is `stable` or `candidate`, `kind` is `death` or `timeout`, `result` is `same`, `different` or "
+        "`failed`.",
         "## Notifier",
         inspect.cleandoc(inspect.getmodule(NotifierMetrics).__doc__ or ""),
         _metrics_table(notifier),
@@ -339,6 +344,8 @@ def _metrics() -> str:
         inspect.cleandoc(inspect.getmodule(OperatorMetrics).__doc__ or ""),
         _metrics_table(operator),
         "Buckets of the histogram in seconds: " + _numbers(operator.reconcile_seconds) + ".",
+        "`why` is `api` or `bug`; `result` is `created`, `known`, `other` or `invalid`. `phase`, `type`, `status` and "
+        "`reason` are those of [the ModelVersion](model-version.md)'s status.",
     )
 
 
@@ -707,6 +714,60 @@ def _estimators() -> str:
         for name, kind in kinds.items()
     ]
     return _table(("estimator.type", "task", "encoding", "missing", "scaled"), rows)
+
+
+def _values() -> str:
+    lines = _VALUES.read_text(encoding="utf-8").splitlines()
+    root = yaml.compose("\n".join(lines), Loader=yaml.SafeLoader)
+    assert isinstance(root, yaml.MappingNode)  # noqa: S101  # the chart's tests load it
+    loose = [(key, value) for key, value in root.value if not _is_section(value, lines)]
+    return _page(
+        "Values of the chart",
+        "What `helm install -f my-values.yaml` may say; an unknown name is refused. `kafka.servers` and `s3.bucket` "
+        "must be given. How to use them: [install](../how-to/install.md).",
+        _values_table(loose, "", lines),
+        *(
+            part
+            for key, value in root.value
+            if _is_section(value, lines)
+            for part in (f"## {key.value}", _comment(key, lines), _values_table(value.value, key.value, lines))
+        ),
+    )
+
+
+def _values_table(pairs: list[tuple[yaml.Node, yaml.Node]], path: str, lines: list[str]) -> str:
+    return _table(("value", "default", "meaning"), list(_value_rows(pairs, path, lines)))
+
+
+def _value_rows(pairs: list[tuple[yaml.Node, yaml.Node]], path: str, lines: list[str]) -> Iterator[tuple[str, ...]]:
+    for key, value in pairs:
+        name = f"{path}.{key.value}".lstrip(".")
+        if isinstance(value, yaml.MappingNode) and _is_section(value, lines):
+            if comment := _comment(key, lines):
+                yield f"`{name}`", "section", comment
+            yield from _value_rows(value.value, name, lines)
+        else:
+            loader = yaml.SafeLoader("")
+            shown = json.dumps(loader.construct_object(value, deep=True), ensure_ascii=False)
+            yield f"`{name}`", "empty" if shown == '""' else f"`{shown.strip(chr(34))}`", _comment(key, lines)
+
+
+def _is_section(value: yaml.Node, lines: list[str]) -> bool:
+    """A mapping some of whose keys are explained; any other is one value. Whatever has a section of its own is one."""
+    return isinstance(value, yaml.MappingNode) and any(
+        _comment(key, lines) or _is_section(inner, lines) for key, inner in value.value
+    )
+
+
+def _comment(key: yaml.Node, lines: list[str]) -> str:
+    """The lines right above a key, as long as they are comments of its depth."""
+    mark, found = key.start_mark, []
+    indent = " " * mark.column + "# "
+    for line in reversed(lines[: mark.line]):
+        if not line.startswith(indent):
+            break
+        found.append(line.removeprefix(indent))
+    return " ".join(reversed(found))
 
 
 def _command(name: str, command: Any, *, depth: int) -> Iterator[str]:

@@ -79,7 +79,16 @@ def _texts_of_the_code() -> str:
 
 @pytest.mark.parametrize(
     "name",
-    ["acls.md", "cli.md", "configuration.md", "metrics.md", "model-version.md", "notifications.md", "topics.md"],
+    [
+        "acls.md",
+        "cli.md",
+        "configuration.md",
+        "metrics.md",
+        "model-version.md",
+        "notifications.md",
+        "topics.md",
+        "values.md",
+    ],
 )
 def test_a_reference_page_is_what_the_code_says_now(name: str) -> None:
     generator = _generator()

@@ -37,7 +37,7 @@ from rollcast_common.kafka import (
     topic_ends,
 )
 
-__all__ = ["MAX_REQUEST_BYTES", "Client", "Reader", "Sampler", "close_the_books"]
+__all__ = ["BAD_RECORDS", "MAX_REQUEST_BYTES", "Client", "Reader", "Sampler", "close_the_books"]
 
 MAX_REQUEST_BYTES = 20_000
 """What slots are told to take; the client's oversize records are larger."""
@@ -45,15 +45,15 @@ MAX_REQUEST_BYTES = 20_000
 _PARTITIONS_EVERY_SECONDS = 0.5
 _SAMPLE_EVERY_SECONDS = 0.1
 
-# Each is answered by a dead letter: none of them can be predicted.
-_BAD: tuple[Callable[[float], bytes | None], ...] = (
-    lambda x: b'{"x": %d' % x,
-    lambda _: None,
-    lambda x: b'{"y": %d}' % x,
-    lambda x: b"[%d]" % x,
-    lambda x: b'{"x": "as much as %d"}' % x,
-    lambda x: b'{"x": %d, "more": "%s"}' % (x, b"m" * MAX_REQUEST_BYTES),
-)
+# Each is answered by a dead letter: none of them can be predicted, by a model without a card.
+BAD_RECORDS: Mapping[str, Callable[[float], bytes | None]] = {
+    "half an object": lambda x: b'{"x": %d' % x,
+    "nothing": lambda _: None,
+    "another feature": lambda x: b'{"y": %d}' % x,
+    "a list": lambda x: b"[%d]" % x,
+    "a text": lambda x: b'{"x": "as much as %d"}' % x,
+    "too large": lambda x: b'{"x": %d, "more": "%s"}' % (x, b"m" * MAX_REQUEST_BYTES),
+}
 
 
 class _Actor:
@@ -84,7 +84,8 @@ class _Actor:
 
     def stop(self) -> None:
         self._over.set()
-        self._thread.join()
+        if self._thread.ident is not None:  # it may never have begun
+            self._thread.join()
         self._writer.close()
         self.check()
 
@@ -103,6 +104,7 @@ class Client(_Actor):
         per_second: float,
         keys: int = 40,
         bad_share: float = 0.01,
+        bad: Iterable[Callable[[float], bytes | None]] = BAD_RECORDS.values(),
     ) -> None:
         """`slopes` are those of all models that may ever answer, by their digest."""
         super().__init__("client", path)
@@ -111,6 +113,7 @@ class Client(_Actor):
         self._per_second = per_second
         self._keys = keys
         self._bad_share = bad_share
+        self._bad = tuple(bad)
         self._seed = seed
         self._random = random.Random(seed)  # noqa: S311  # no secret: the same again from the same seed
         self._lock = threading.Lock()
@@ -139,7 +142,7 @@ class Client(_Actor):
         for _ in range(count):
             with self._lock:
                 bad = self._random.random() < self._bad_share
-                make = self._random.choice(_BAD) if bad else None
+                make = self._random.choice(self._bad) if bad else None
             self._send(make)
 
     def poison(self, *, deadly: bool) -> None:
@@ -148,7 +151,7 @@ class Client(_Actor):
         self._send(lambda _: b'{"x": %d}' % x)
 
     def burst_of_bad_records(self) -> None:
-        for make in _BAD:
+        for make in self._bad:
             self._send(make)
 
     def _send(self, make: Callable[[float], bytes | None] | None) -> None:

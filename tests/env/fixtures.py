@@ -5,9 +5,12 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
+from tests.env import helm as helm_module
 from tests.env import kafka as kafka_module
 from tests.env import kubernetes as kubernetes_module
 from tests.env import s3 as s3_module
+from tests.env.kubernetes_binaries import BinariesUnavailable, Say
+from tests.env.missing import missing
 
 
 @pytest.fixture(scope="session")
@@ -41,18 +44,31 @@ def kube_api(
     tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> Iterator[kubernetes_module.KubeApi]:
     """A real kube-apiserver, shared: work in a namespace of your own, `kube_api.namespace()`."""
-    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
-    reporter = pytestconfig.pluginmanager.getplugin("terminalreporter")
+    with kubernetes_module.kube_api(tmp_path_factory.mktemp("kubernetes"), _aloud(pytestconfig)) as api:
+        yield api
+
+
+@pytest.fixture(scope="session")
+def helm(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> helm_module.Helm:
+    try:
+        binary = helm_module.helm_binary(_aloud(pytestconfig))
+    except BinariesUnavailable as error:
+        missing(f"needs helm: {error}")
+    return helm_module.Helm(binary, tmp_path_factory.mktemp("helm"))
+
+
+def _aloud(config: pytest.Config) -> Say:
+    """Past the capturing: a build takes minutes, and who waits for it wants to know."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    reporter = config.pluginmanager.getplugin("terminalreporter")
 
     def say(line: str) -> None:
-        """Past the capturing: a build takes minutes, and who waits for it wants to know."""
         if capture is not None and reporter is not None:
             with capture.global_and_fixture_disabled():
                 reporter.ensure_newline()
                 reporter.write_line(line)
 
-    with kubernetes_module.kube_api(tmp_path_factory.mktemp("kubernetes"), say) as api:
-        yield api
+    return say
 
 
 @pytest.fixture

@@ -90,6 +90,10 @@ class Slot:
         pattern = rf"^rollcast_predictor_{name}(?:{{(.*)}})? (\S+)$"
         return {labels or "": float(value) for labels, value in re.findall(pattern, text, re.MULTILINE)}
 
+    def counted(self, name: str) -> dict[str, float]:
+        """Those of them that are not 0."""
+        return {labels: value for labels, value in self.metric(name).items() if value}
+
     def lines(self) -> list[dict[str, Any]]:
         """Its log. Fails on a line that is not JSON: whoever reads logs by machine would."""
         text = self.child.log.read_text(encoding="utf-8")

@@ -105,7 +105,7 @@ def test_a_killed_host_is_replaced(world: World, requests: Requests) -> None:
     world.wait_answered(requests, [slot])
     answers = world.check_exactly_once(requests)
     assert answers.dead_letters == []
-    assert slot.metric("host_failures_total")['kind="death"'] == 1
+    assert slot.metric("host_failures_total")['kind="death",track="stable"'] == 1
 
 
 def test_two_slots_share_the_load_while_one_joins_and_leaves(world: World, requests: Requests) -> None:

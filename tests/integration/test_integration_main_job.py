@@ -70,9 +70,10 @@ def wait_for_metrics(slot: Slot, answers: Answers) -> None:
     assert slot.metric("predictions_total") == {"": count}
     assert slot.metric("batch_rows_sum") == {"": count}
     assert slot.metric("batch_rows_count") == slot.metric("batches_total")
-    assert slot.metric("dead_letters_total") == {}
+    assert slot.counted("dead_letters_total") == {}
     assert slot.metric("skipped_records_total") == {"": 0}
-    assert slot.metric("assigned_partitions") == {"": 4}
+    assert slot.metric("assigned_partitions") == slot.metric("input_partitions") == {"": 4}
+    assert slot.metric("ready") == {"": 1}
 
 
 def test_what_was_trained_is_what_answers(world: World, rows: list[bytes]) -> None:

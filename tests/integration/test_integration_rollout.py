@@ -102,6 +102,8 @@ def test_in_shadow_outputs_are_stables_and_everything_is_compared(
         assert status.comparison.disagreements > 0.9 * status.comparison.rows
         assert status.comparison.errors == 0
         assert set(status.samples) <= {2.0 * x for x in range(200)}
+        assert slot.metric("compared_rows_total")['result="different"'] > 1000
+        assert min(slot.metric("compared_score_seconds_total").values()) > 0
         bins = PredictionBins(edges=(100.0, 200.0, 300.0, 400.0))
         world.assign(stable, candidate, shadow=True, rollout=7, bins=bins)
         status = wait_status(world, "sum(s.candidate_counts.bins) > 500", slot)
@@ -225,6 +227,8 @@ def test_a_tombstone_drains_the_slot_and_a_new_assignment_wakes_it(
     world.put_assignment(None)
     slot.wait(lambda: not slot.health()["ready"], "it serves no longer")
     assert slot.child.alive
+    slot.wait(lambda: slot.metric("model_info") == {}, "it shows no model")
+    assert [slot.metric(name)[""] for name in ("ready", "assigned_partitions", "lag_records")] == [0, 0, 0]
     requests.send_x(range(100, 200))
     world.generation = 0
     world.assign(stable)

@@ -204,3 +204,9 @@ class TestS3:
 
     def test_keys_are_for_boto_to_find_where_none_are_given(self) -> None:
         assert S3Params(bucket="b").access_key_id is None
+
+
+def test_a_document_knows_where_its_settings_stand() -> None:
+    (document,) = load_yaml_documents("a: 1\nb:\n  - c: 1\n  - d:\n      e: {f: 1}\n", source="s")
+    places: list[tuple[str | int, ...]] = [("a",), ("b",), ("b", 0), ("b", 1, "d", "e", "f"), ("b", 1, "x", 7), ("x",)]
+    assert [document.line_of(*place) for place in places] == [1, 2, 3, 5, 4, 1]

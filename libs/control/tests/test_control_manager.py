@@ -19,6 +19,7 @@ class Turns:
     def __init__(self) -> None:
         self.turns: list[str] = []
         self.does: Callable[[str], float | None] = lambda _: None
+        self.failed: list[str] = []
 
     def make(self, identity: str) -> Any:
         turns = self
@@ -38,7 +39,7 @@ def turns() -> Turns:
 
 @pytest.fixture
 def manager(turns: Turns) -> Iterator[Manager]:
-    with Manager(turns.make, threads=3) as manager:
+    with Manager(turns.make, threads=3, on_failed=turns.failed.append) as manager:
         yield manager
         assert manager.failure is None
 
@@ -85,8 +86,12 @@ def test_a_turn_may_ask_for_another_one_later(manager: Manager, turns: Turns) ->
     wait_for(lambda: len(turns.turns) == 4, "four turns")
 
 
-@pytest.mark.parametrize("error", [ShellUnavailable("the API server is away"), ZeroDivisionError()])
-def test_a_turn_that_fails_is_taken_again_and_holds_up_nobody(manager: Manager, turns: Turns, error: Exception) -> None:
+@pytest.mark.parametrize(
+    ("error", "why"), [(ShellUnavailable("the API server is away"), "api"), (ZeroDivisionError(), "bug")]
+)
+def test_a_turn_that_fails_is_told_taken_again_and_holds_up_nobody(
+    manager: Manager, turns: Turns, error: Exception, why: str
+) -> None:
     def does(identity: str) -> None:
         if identity == "i/n/a" and turns.turns.count("i/n/a") < 3:
             raise error
@@ -96,6 +101,7 @@ def test_a_turn_that_fails_is_taken_again_and_holds_up_nobody(manager: Manager, 
     manager.wake("i/n/b")
     wait_for(lambda: turns.turns.count("i/n/a") == 3, "three turns")
     assert turns.turns.count("i/n/b") == 1
+    assert turns.failed == [why, why]
 
 
 def test_a_forgotten_model_has_no_turn(manager: Manager, turns: Turns) -> None:

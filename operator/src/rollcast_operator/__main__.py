@@ -1,21 +1,33 @@
 """The command `rollcast-operator`."""
 
+import contextlib
 import logging
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import structlog
 import typer
+from kubernetes.config import ConfigException
 
 from rollcast_common.artifacts import load_s3_params
 from rollcast_common.errors import ConfigError, RollcastError
-from rollcast_common.kafka import load_kafka_params
+from rollcast_common.kafka import (
+    ErrorWatch,
+    create_topics,
+    load_kafka_params,
+    make_admin,
+    reach_broker,
+    topic_specs,
+)
 from rollcast_common.logs import LogFormat, configure_logs
 from rollcast_common.sparing_logs import Sparingly
 from rollcast_operator.app import run_operator
+from rollcast_operator.kube import connect
+from rollcast_operator.retiring import retire
 from rollcast_operator.settings import OperatorSettings, load_operator_config
 
 __all__ = ["app"]
@@ -26,11 +38,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Rolls models out on Kubernetes: `kubectl apply` a ModelVersion, and predictions move to it, key by key.",
 )
-
-
-@app.callback()
-def _commands() -> None:
-    """Keeps `run` a command of its own, also while it is the only one."""
 
 
 @app.command()
@@ -130,6 +137,75 @@ def run(
         sys.exit(1)
     except Exception:  # noqa: BLE001  # a bug; its traceback belongs into the log, in the log's shape
         structlog.get_logger().exception("operator failed")
+        sys.exit(1)
+
+
+@app.command("topics")
+def make_topics(
+    kafka_config: Annotated[
+        Path | None,
+        typer.Option(envvar="ROLLCAST_KAFKA_CONFIG", help="kafka_config.yaml; ROLLCAST_KAFKA_… variables override it."),
+    ] = None,
+    partitions: Annotated[int, typer.Option(min=1, help="Of every topic whose order is by key.")] = 6,
+    replication: Annotated[int, typer.Option(min=-1, help="Replicas; -1: the broker's default.")] = -1,
+    timeout_seconds: Annotated[float, typer.Option(min=1, help="How long to look for Kafka before giving up.")] = 120.0,
+) -> None:
+    """Create what is missing of Rollcast's topics; what is there is left as it is.
+
+    What `rollcast topics create` does, in an image that a cluster has anyway.
+    """
+    with _told_as_log():
+        kafka = load_kafka_params(kafka_config)
+        name = "rollcast-topics"
+        reach_broker(kafka, client_id=name, timeout_seconds=timeout_seconds)
+        servers = kafka.broker.servers
+        admin = make_admin(kafka, ErrorWatch(servers), client_id=name)
+        specs = topic_specs(kafka.topics, partitions=partitions)
+        for topic, created in create_topics(admin, specs, replication=replication, servers=servers).items():
+            structlog.get_logger().info("topic created" if created else "topic exists", topic=topic)
+
+
+@app.command("retire")
+def make_retire(
+    deployment: Annotated[str | None, typer.Option(help="The operator's Deployment, to be stopped first.")] = None,
+    namespace: Annotated[str, typer.Option(help="Where that Deployment is.")] = "default",
+    watch_namespace: Annotated[
+        list[str] | None,
+        typer.Option(envvar="ROLLCAST_WATCH_NAMESPACES", help="Whose ModelVersions are released; repeatable."),
+    ] = None,
+    cluster_wide: Annotated[
+        bool, typer.Option("--cluster-wide", envvar="ROLLCAST_CLUSTER_WIDE", help="Those of all namespaces.")
+    ] = False,
+    timeout_seconds: Annotated[float, typer.Option(min=1, help="How long all of it may take.")] = 120.0,
+) -> None:
+    """Stop the operator and take its finalizers off, so that ModelVersions can be deleted without it.
+
+    Nothing else changes: predictors go on with what they serve, and an operator that is installed later goes on, too.
+    """
+    with _told_as_log():
+        if cluster_wide == bool(watch_namespace):
+            raise ConfigError("name the namespaces to release (--watch-namespace, repeatable), or --cluster-wide")
+        try:
+            kube = connect()
+        except ConfigException as error:
+            raise ConfigError(f"no way to the API server: {error}; run in a pod, or set KUBECONFIG") from None
+        released = retire(
+            kube,
+            namespaces=watch_namespace or (),
+            deployment=(namespace, deployment) if deployment else None,
+            timeout_seconds=timeout_seconds,
+        )
+        structlog.get_logger().info("the operator is retired", released=released)
+
+
+@contextlib.contextmanager
+def _told_as_log() -> Iterator[None]:
+    """What a user can cause ends in one line and exit code 1."""
+    configure_logs("operator", fmt="json")
+    try:
+        yield
+    except RollcastError as error:
+        structlog.get_logger().error("not done", problem=str(error), kind=type(error).__name__)
         sys.exit(1)
 
 

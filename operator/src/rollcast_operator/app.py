@@ -117,7 +117,12 @@ class _Operator:
         """Models of which only a record or slots were found at the start."""
         self._has_looked = False
         self._controllers: dict[str, Controller] = {}
-        self.manager = Manager(self._controller, threads=settings.threads, on_reconciled=self._reconciled)
+        self.manager = Manager(
+            self._controller,
+            threads=settings.threads,
+            on_reconciled=self._reconciled,
+            on_failed=lambda why: metrics.failed_reconciles.labels(why).inc(),
+        )
         self._topics = ControlTopics(
             kafka,
             installation=settings.installation,
@@ -132,6 +137,8 @@ class _Operator:
             else None
         )
         metrics.follow(
+            installation=settings.installation,
+            versions=self._cache.all_versions,
             oldest_seconds=self.manager.oldest_seconds,
             models=lambda: len(self.manager.models()),
             kafka_problem=lambda: self._topics.problem is not None,
@@ -176,7 +183,7 @@ class _Operator:
             except (ShellUnavailable, Gone) as problem:
                 text = str(problem)
                 if isinstance(problem, Gone):
-                    text = f"{text}; apply the definition of ModelVersion, charts/rollcast/crds/"
+                    text = f"{text}; apply the definition of ModelVersion, charts/rollcast/files/crd/"
                 if time.monotonic() - said_at >= _SAY_EVERY_SECONDS:
                     said_at = time.monotonic()
                     _log.warning("waiting for the API server", problem=text)
@@ -277,7 +284,6 @@ class _Operator:
             self._bridge.check()
         if (failure := self.manager.failure) is not None:
             raise RollcastError(f"reconciling: {failure!r}; this is a bug of the operator") from failure
-        self._metrics.show_phases(self._cache.phases())
 
     def health(self) -> Health:
         oldest = self.manager.oldest_seconds()

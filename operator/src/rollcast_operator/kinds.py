@@ -6,14 +6,17 @@ __all__ = [
     "APPLIED_ANNOTATION",
     "COMPONENT_LABEL",
     "CONFIG_MAP",
+    "DEPLOYMENT",
     "DISRUPTION_BUDGET",
     "EVENT",
     "FINALIZER",
     "INSTALLATION_LABEL",
+    "KOPF_FINALIZER",
     "MANAGED_BY",
     "MANAGED_BY_LABEL",
     "MODEL_LABEL",
     "MODEL_VERSION",
+    "POD",
     "SCALED_OBJECT",
     "SERVICE",
     "SERVICE_ACCOUNT",
@@ -26,11 +29,15 @@ CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
 EVENT = Kind("v1", "Event", "events")
 SERVICE = Kind("v1", "Service", "services")
 SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
+POD = Kind("v1", "Pod", "pods")
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 STATEFUL_SET = Kind("apps/v1", "StatefulSet", "statefulsets")
 DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
 
 FINALIZER = "rollcast.dev/finalizer"
+KOPF_FINALIZER = "rollcast.dev/kopf"
+"""kopf's own, by the name that it is given here."""
 
 INSTALLATION_LABEL = "rollcast.dev/installation"
 MODEL_LABEL = "rollcast.dev/model"

@@ -273,7 +273,7 @@ def _volumes(settings: SlotSettings) -> tuple[list[Json], list[Json]]:
         if source is not None:
             volumes.append({"name": name, **source})
             mounts.append({"name": name, "mountPath": f"{_ETC}/{name}", "readOnly": True})
-    return volumes, mounts
+    return volumes + list(settings.volumes), mounts + list(settings.volume_mounts)
 
 
 def _scaled(

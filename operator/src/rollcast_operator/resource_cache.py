@@ -72,10 +72,9 @@ class ResourceCache:
         with self._lock:
             return bool(self._by_place.get(place)) or place in self._sets
 
-    def phases(self) -> list[str]:
-        """Of every ModelVersion, as its status says."""
+    def all_versions(self) -> list[ModelVersion]:
         with self._lock:
-            return [str(cached.version.status.get("phase", "Pending")) for cached in self._versions.values()]
+            return [cached.version for cached in self._versions.values()]
 
     def put(self, resource: Mapping[str, Any]) -> set[Place]:
         """The models for which this is news."""

@@ -54,6 +54,12 @@ class SlotSettings(Settings):
     pod_labels: dict[str, str] = Field(default_factory=dict)
     pod_annotations: dict[str, str] = Field(default_factory=dict)
 
+    volumes: tuple[dict[str, Any], ...] = ()
+    """More of a pod's volumes, such as a CA or the key that models are verified with."""
+
+    volume_mounts: tuple[dict[str, Any], ...] = ()
+    """Where the predictor's container finds them."""
+
     termination_grace_seconds: int = Field(default=60, ge=1)
     """How long a slot may take to commit what it has begun."""
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 import kopf
 import structlog
 
-from rollcast_operator.kinds import MANAGED_BY, MANAGED_BY_LABEL, MODEL_VERSION, STATEFUL_SET
+from rollcast_operator.kinds import KOPF_FINALIZER, MANAGED_BY, MANAGED_BY_LABEL, MODEL_VERSION, STATEFUL_SET
 from rollcast_operator.kube import Kube
 from rollcast_operator.resource_cache import Place, ResourceCache
 from rollcast_operator.settings import OperatorSettings
@@ -169,7 +169,7 @@ def _kopf_settings() -> kopf.OperatorSettings:
     # It would kill the process, and it is not all of it.
     settings.process.ultimate_exiting_timeout = None
     # kopf writes nothing for handlers such as ours, but it takes off a finalizer that it thinks to be its own.
-    settings.persistence.finalizer = "rollcast.dev/kopf"
+    settings.persistence.finalizer = KOPF_FINALIZER
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix="rollcast.dev")
     settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix="rollcast.dev")
     return settings

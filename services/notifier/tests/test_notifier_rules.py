@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 from tests.env.predictions import a_prediction
 
+from rollcast_common.contracts import Prediction
 from rollcast_common.errors import ConfigError
 from rollcast_notifier.notification import OnUnknown, Receiver, notification_id, reference_of
 from rollcast_notifier.rules.document import WrongNotifications, load_notifications
@@ -284,6 +286,31 @@ def test_what_is_no_notifications_file_is_refused(tmp_path: Path, text: str, why
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"n\.yaml: no such file"):
         load_notifications(tmp_path / "n.yaml")
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        b'{"a": "\\ud800"}',
+        b'{"a": 1e999}',
+        b'{"a":' * 3000 + b"1" + b"}" * 3000,
+        b"[1, 2]",
+        b'"x"',
+        b"null",
+        b'{"a": "\xff"}',
+    ],
+)
+def test_features_that_cannot_be_read_are_as_if_they_were_not_there(book: RuleBook, features: bytes) -> None:
+    found = book.select([a_prediction(60), raw_prediction(60, features)], [1, 2])
+    assert [told.subscription for told in found[3:]] == ["dear-wines", "dear-wines", "everything"]
+    assert found[3].text.startswith("?: about 60")
+
+
+def raw_prediction(value: Any, features: bytes) -> Prediction:
+    """As it comes from Kafka, where only its outside is looked at."""
+    prediction = a_prediction(value, request_id="raw")
+    prediction.features = msgspec.Raw(features)
+    return prediction
 
 
 def test_a_prediction_may_lack_features_and_hold_anything(book: RuleBook) -> None:

@@ -1,5 +1,7 @@
 """What a person's text means, and numbers as people write them."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -146,3 +148,14 @@ def test_any_text_is_a_number_or_is_not(text: str) -> None:
         read_number(text)
     except NotANumber as problem:
         assert str(problem)  # noqa: PT017  # it may also be a number
+
+
+def test_nothing_of_scikit_learn_is_needed_to_read_a_card() -> None:
+    """The notifier's image has none of it."""
+    program = (
+        "import sys\n"
+        "for name in ('sklearn', 'pandas', 'numpy', 'skops'): sys.modules[name] = None\n"
+        "import rollcast_notifier.inbound.cards, rollcast_notifier.inbound.conversation\n"
+        "import rollcast_notifier.rule_commands\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

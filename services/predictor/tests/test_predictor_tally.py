@@ -52,7 +52,7 @@ def test_a_comparison_blames_the_candidate_only_for_what_stable_can_do() -> None
     tally = Tally()
     tally.follow(assignment(bins=PredictionBins(edges=(10.0,))))
     pairs = [(b"1", b"1"), (b"2", b"2.0"), (b"3", b"30"), (b"4", b""), (b"", b"5"), (b"", b"")]
-    tally.compared(pairs, in_shadow=True, seconds=(0.010, 0.020))
+    assert tally.compared(pairs, in_shadow=True, seconds=(0.010, 0.020)) == (2, 1, 1)
     counts = tally.snapshot()
     comparison = counts.comparison
     assert (comparison.rows, comparison.errors, comparison.disagreements) == (4, 1, 1)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rollcast_cli.local.mesibo import APP_ID, SDK_FOLDER, MesiboServer
-from rollcast_cli.local.ports import accepts, free_ports
+from rollcast_cli.local.ports import free_ports
 from rollcast_cli.local.processes import Child, start
 from rollcast_cli.local.state import ConsoleAccess
 
@@ -25,8 +25,6 @@ ADDRESS = "ann@example.com"
 
 SERVICE_ADDRESS = "rollcast"
 """Whom people write to there."""
-
-_USUAL_CONSOLE_PORT = 8080
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +49,6 @@ def start_notifier(
     digest = hashlib.sha256(token.encode()).hexdigest()
     users.write_text(json.dumps({"users": {USER: {"token_sha256": digest}}}), encoding="utf-8")
     console_port, metrics_port = free_ports(2)
-    if not accepts(_USUAL_CONSOLE_PORT):
-        console_port = _USUAL_CONSOLE_PORT
     path = os.environ.get("PYTHONPATH")
     child = start(
         [

@@ -203,7 +203,7 @@ def complaints(
         place, was = _value_at(values, loc)
         is_union = len(place) < len(loc) and problem["type"] != "missing" and loc[-1] != _KEY
         if not is_union:
-            lines.append(f"{source_of(loc)}: {_complaint(problem, loc, was)}")
+            lines.append(_complaint(problem, loc, was, source_of(loc)))
             continue
         name = ".".join(map(str, place))  # the rest of the path names the member of a union
         if name not in unions:
@@ -213,28 +213,28 @@ def complaints(
     return lines
 
 
-def _complaint(problem: ErrorDetails, loc: tuple[int | str, ...], was: Any) -> str:
+def _complaint(problem: ErrorDetails, loc: tuple[int | str, ...], was: Any, source: str) -> str:
     kind, context = problem["type"], problem.get("ctx", {})
     name = ".".join(map(str, loc)) or "(the whole)"
     if loc[-1:] == (_KEY,):
         name, key = ".".join(map(str, loc[:-2])), loc[-2]
-        return f"{name}: the name {key!r} {problem['msg'].removeprefix('String ')}"
+        return f"{source}: {name}: the name {key!r} {problem['msg'].removeprefix('String ')}"
     plain = {
-        "missing": "is missing",
-        "extra_forbidden": "is not a setting here; check the spelling",
-        "too_short": f"has fewer than {context.get('min_length')}",
+        "missing": f"{source}: {name} is missing",
+        "extra_forbidden": f"{source}: {name} is not a setting here; check the spelling",
+        "too_short": f"{source}: {name} has fewer than {context.get('min_length')}",
     }
     if kind in plain:
-        return f"{name} {plain[kind]}"
+        return plain[kind]
     if kind == "value_error":
-        return f"{name}: {context['error']}"
+        return f"{source}: {name}: {context['error']}"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         tag = f"{name}.{context['discriminator'].strip(_QUOTE)}"
         known = context.get("expected_tags", "").replace(_QUOTE, "")
-        return f"{tag} was {context['tag']!r}, may be {known}" if known else f"{tag} is missing"
+        return f"{source}: {tag} was {context['tag']!r}, may be {known}" if known else f"{source}: {tag} is missing"
     shown = "" if _is_secret(name) else f" was {_shown(was)},"
     wanted = "should be a mapping" if kind in _WANTS_MAPPING else problem["msg"].removeprefix("Input ")
-    return f"{name}{shown} {wanted}"
+    return f"{source}: {name}{shown} {wanted}"
 
 
 def _without_tags(values: Any, loc: tuple[int | str, ...]) -> tuple[int | str, ...]:

@@ -4,7 +4,7 @@ import heapq
 import threading
 import time
 from collections.abc import Callable
-from typing import Self
+from typing import Literal, Self
 
 import structlog
 
@@ -56,10 +56,12 @@ class Manager:
         *,
         threads: int = 4,
         on_reconciled: Callable[[str, float], None] = lambda *_: None,
+        on_failed: Callable[[Literal["api", "bug"]], None] = lambda _: None,
     ) -> None:
-        """`on_reconciled` is told of each turn and how many seconds it took."""
+        """`on_reconciled` is told of each turn and how many seconds it took, `on_failed` of each that is made again."""
         self._make = make
         self._on_reconciled = on_reconciled
+        self._on_failed = on_failed
         self._models: dict[str, _Model] = {}
         self._due: list[tuple[float, str]] = []
         self._condition = threading.Condition()
@@ -146,8 +148,10 @@ class Manager:
                 max(2 * model.retry_seconds, _FIRST_RETRY_SECONDS), _LONGEST_RETRY_SECONDS
             )
             self._say(model, identity, problem)
+            self._on_failed("api")
         except Exception:  # noqa: BLE001  # a bug of one model must not end the others' rollouts
             _log.exception("reconciling failed", model=identity)
+            self._on_failed("bug")
             model.retry_seconds = after = min(
                 max(2 * model.retry_seconds, _FIRST_RETRY_SECONDS), _LONGEST_RETRY_SECONDS
             )

@@ -95,7 +95,7 @@ class Candidate:
 
     def _failed(self, error: HostDied | HostTimedOut) -> None:
         timed_out = isinstance(error, HostTimedOut)
-        self._metrics.host_failures.labels("timeout" if timed_out else "death").inc()
+        self._metrics.host_failed("candidate", timed_out=timed_out)
         self._tally.candidate_failed(timed_out=timed_out)
         self._is_up = False
         self.problem = str(error)

@@ -230,6 +230,7 @@ class ModelLoader:
                     self._refuse(name, load, error)
                     return
                 self._note("model not loaded yet", name, load, error, "failed")
+                self._metrics.load_failures.inc()
                 load.abandoned.wait(retry_seconds)
                 retry_seconds = min(2 * retry_seconds, _LONGEST_RETRY_SECONDS)
                 continue

@@ -136,6 +136,8 @@ def run_slot(
     registry = CollectorRegistry()
     metrics = PredictorMetrics(registry)
     state = _State(settings)
+    metrics.slot_info.labels(settings.installation, settings.namespace, settings.model, settings.slot).set(1)
+    metrics.ready.set_function(lambda: float(state.health().ready))
     with ExitStack() as stack:
         endpoint = stack.enter_context(Endpoint(settings.metrics_host, settings.metrics_port, registry, state.health))
         _log.info(
@@ -144,7 +146,7 @@ def run_slot(
             servers=kafka.broker.servers,
             metrics_port=endpoint.port,
         )
-        _check_kafka(kafka, settings)
+        metrics.input_partitions.set(_check_kafka(kafka, settings))
         reporter = StatusReporter(
             kafka,
             key=f"{settings.identity}/{settings.ordinal}",
@@ -211,6 +213,7 @@ class _Slot:
                 going_on = self._stream(going_on)
         finally:
             self.state.streamer = None
+            self.metrics.nothing_serves()
         self.loader.end_lineup()
 
     def _is_over(self) -> bool:
@@ -271,12 +274,12 @@ def _was_away(watch: ErrorWatch) -> bool:
     return watch.last is not None and isinstance(problem_from(watch.last, "", ""), KafkaUnavailable)
 
 
-def _check_kafka(kafka: KafkaParams, settings: PredictorSettings) -> None:
-    """What is wrong from the start is said at the start, in one line."""
+def _check_kafka(kafka: KafkaParams, settings: PredictorSettings) -> int:
+    """What is wrong from the start is said at the start, in one line. How many partitions the input topic has."""
     reach_broker(kafka, client_id=settings.slot, timeout_seconds=settings.startup_timeout_seconds)
     admin = make_admin(kafka, ErrorWatch(kafka.broker.servers), client_id=settings.slot)
     wanted = [kafka.topics.full(name) for name in _TOPICS]
-    check_topics(admin, wanted, servers=kafka.broker.servers)
+    return check_topics(admin, wanted, servers=kafka.broker.servers)[kafka.topics.full("requests")]
 
 
 def _make_consumer(kafka: KafkaParams, watch: ErrorWatch, settings: PredictorSettings) -> Consumer:

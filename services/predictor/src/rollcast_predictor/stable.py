@@ -106,7 +106,7 @@ class Stable:
 
     def _host_failed(self, error: HostDied | HostTimedOut) -> None:
         """Put a fresh host of the same model in its place. Raises RollcastError when none can be had."""
-        self._metrics.host_failures.labels("timeout" if isinstance(error, HostTimedOut) else "death").inc()
+        self._metrics.host_failed("stable", timed_out=isinstance(error, HostTimedOut))
         _log.error("host failed", model=self.model.name, problem=str(error))
         for attempt in range(1, _HOST_ATTEMPTS + 1):
             self._heartbeat.beat()

@@ -13,7 +13,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import structlog
@@ -263,7 +263,7 @@ class Streamer:
         stable = Scored(scored.sequence, scored.results[:rows], [e for e in scored.errors if e[0] < rows])
         if in_flight.stable_has_all and answer is not None:
             pairs = zip(scored.results[:rows], answer.results, strict=False)
-            self._tally.compared(pairs, in_shadow=False, seconds=(scored.seconds, answer.seconds))
+            self._compared(pairs, in_shadow=False, seconds=(scored.seconds, answer.seconds))
         # An unanswered question is the candidate's failure; one that could not be asked is not.
         asked = answer or (Scored(0, [], []) if in_flight.candidate_asked else None)
         return merged(stable, asked, rows=in_flight.candidate_rows, again=again, answered_again=answered_again)
@@ -280,7 +280,7 @@ class Streamer:
             return
         self._shadowed = None
         pairs = zip(scored.results, answer.results, strict=False)
-        self._tally.compared(pairs, in_shadow=True, seconds=(scored.seconds, answer.seconds))
+        self._compared(pairs, in_shadow=True, seconds=(scored.seconds, answer.seconds))
         if self._settings.shadow_predictions:
             topic = self._topics.full("shadow_predictions")
             self._publish_shadow(maker.shadow_outputs(batch, answer.results, topic, now_ms=time.time_ns() // 1_000_000))
@@ -508,6 +508,10 @@ class Streamer:
         now_ms = time.time() * 1000
         for message in (batch.messages[0], batch.messages[-1]):
             metrics.latency_seconds.observe(max(0.0, now_ms - message.timestamp()[1]) / 1000)
+
+    def _compared(self, pairs: Iterable[tuple[bytes, bytes]], *, in_shadow: bool, seconds: tuple[float, float]) -> None:
+        found = self._tally.compared(pairs, in_shadow=in_shadow, seconds=seconds)
+        self._metrics.compared(same=found.same, different=found.different, failed=found.failed, seconds=seconds)
 
     def _count_tracks(self, answers: Answers) -> None:
         fallbacks = answers.of(Origin.FALLBACK)

@@ -4,6 +4,7 @@ import math
 import threading
 from bisect import bisect_left
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
@@ -11,7 +12,7 @@ from rollcast_common.contracts import Assignment, PredictionBins
 from rollcast_common.contracts.assignment import Label
 from rollcast_common.contracts.predictor_status import Comparison, TrackCounts, cost_bin
 
-__all__ = ["Binner", "Tally", "TallyCounts"]
+__all__ = ["Binner", "Compared", "Tally", "TallyCounts"]
 
 _MOST_SAMPLES = 1000
 
@@ -45,6 +46,14 @@ class TallyCounts(msgspec.Struct):
     candidate: TrackCounts
     comparison: Comparison
     samples: list[Label]
+
+
+class Compared(NamedTuple):
+    """Rows of one batch that both versions scored, by what the candidate said."""
+
+    same: int
+    different: int
+    failed: int
 
 
 class Tally:
@@ -92,28 +101,34 @@ class Tally:
             self._count_bins(counts.candidate, candidate)
             self._sample(stable)
 
-    def compared(self, pairs: Iterable[tuple[bytes, bytes]], *, in_shadow: bool, seconds: tuple[float, float]) -> None:
+    def compared(
+        self, pairs: Iterable[tuple[bytes, bytes]], *, in_shadow: bool, seconds: tuple[float, float]
+    ) -> Compared:
         """Rows that both versions were given: (stable's result, the candidate's); an error is an empty result.
 
         `seconds` is what each took over the batch. In shadow the candidate's predictions are counted here, as it has
         no outputs.
         """
+        said: list[bytes] = []
+        failed = different = 0
+        for stable, candidate in pairs:
+            if not stable:
+                continue  # neither can be blamed
+            if not candidate:
+                failed += 1
+                continue
+            said.append(candidate)
+            different += not _same(stable, candidate)
         with self._lock:
             comparison = self._counts.comparison
-            said: list[bytes] = []
-            for stable, candidate in pairs:
-                if not stable:
-                    continue  # neither can be blamed
-                comparison.rows += 1
-                if not candidate:
-                    comparison.errors += 1
-                    continue
-                said.append(candidate)
-                comparison.disagreements += not _same(stable, candidate)
+            comparison.rows += len(said) + failed
+            comparison.errors += failed
+            comparison.disagreements += different
             if in_shadow:
                 self._count_bins(self._counts.candidate, said)
             if min(seconds) > 0 and said:
                 comparison.cost_bins[cost_bin(seconds[1] / seconds[0])] += 1
+        return Compared(same=len(said) - different, different=different, failed=failed)
 
     def skipped(self, rows: int) -> None:
         with self._lock:

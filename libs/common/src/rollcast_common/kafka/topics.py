@@ -112,8 +112,12 @@ def create_topics(
     return result
 
 
-def check_topics(admin: AdminClient, wanted: list[str], *, servers: str, timeout_seconds: float = 10.0) -> None:
-    """Raises TopicMissing naming every topic that is not there, KafkaDenied naming those that this user may not see,
+def check_topics(
+    admin: AdminClient, wanted: list[str], *, servers: str, timeout_seconds: float = 10.0
+) -> dict[str, int]:
+    """How many partitions each has.
+
+    Raises TopicMissing naming every topic that is not there, KafkaDenied naming those that this user may not see,
     KafkaProblem when the broker does not say.
     """
     try:
@@ -131,6 +135,7 @@ def check_topics(admin: AdminClient, wanted: list[str], *, servers: str, timeout
             f"Kafka at {servers}: no topic {', '.join(missing)}; create with `rollcast topics create`, "
             "or set the names under `topics:` in kafka_config.yaml"
         )
+    return {name: len(present[name].partitions) for name in wanted}
 
 
 def _is_hidden(admin: AdminClient, name: str, timeout_seconds: float) -> bool:

@@ -30,9 +30,9 @@ _decode = msgspec.json.Decoder().decode
 
 
 def facts_of(prediction: Prediction) -> dict[str, Any]:
-    features = _decode(prediction.features)
+    features = _value(prediction.features)
     return {
-        "prediction": _decode(prediction.prediction),
+        "prediction": _value(prediction.prediction),
         "key": prediction.key,
         "model": prediction.model,
         "version": prediction.version,
@@ -42,3 +42,13 @@ def facts_of(prediction: Prediction) -> dict[str, Any]:
         "features": features if isinstance(features, dict) else {},
         "headers": prediction.headers,
     }
+
+
+def _value(raw: msgspec.Raw) -> Any:
+    """Nothing where it cannot be read: a field that no model uses may hold half a surrogate pair, or 1e999, and who
+    decoded the prediction did not look into it.
+    """
+    try:
+        return _decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
