@@ -98,8 +98,10 @@ def test_what_a_person_says_is_queued_then_sent(mailbox: Mailbox) -> None:
     (message,) = mailbox.changed("ann", 0, 10)[1]
     assert message["sent"] is not None
     assert mailbox.unread("ann") == 0  # one's own words are read
-    mailbox.forget("ann", "1")
-    assert mailbox.changed("ann", 0, 10)[1] == []
+    assert mailbox.say("ann", "2", "help")
+    mailbox.said("ann", "2", problem="Kafka is away")
+    failed = mailbox.changed("ann", 0, 10)[1][-1]
+    assert (failed["sent"], failed["problem"]) == (None, "Kafka is away")
 
 
 def test_it_outlives_the_process(tmp_path: Path, mailbox: Mailbox, channel: ConsoleChannel) -> None:
