@@ -38,7 +38,7 @@ create table if not exists messages (
     primary key (user, id)
 ) strict, without rowid;
 create index if not exists messages_by_revision on messages (user, revision);
-create index if not exists messages_by_time on messages (queued);
+create index if not exists messages_by_time on messages (coalesce(sent, queued));
 """
 _MOST_TEXT = 20_000
 _PURGE_EVERY_SECONDS = 3600.0
@@ -167,7 +167,8 @@ class Mailbox:
     def _purge(self) -> None:
         if time.monotonic() >= self._purge_at:
             self._purge_at = time.monotonic() + _PURGE_EVERY_SECONDS
-            self._db.execute("delete from messages where queued < ?", (_now() - self._keep_ms,))
+            # Not by when a prediction was made: what is told late is to be read, too.
+            self._db.execute("delete from messages where coalesce(sent, queued) < ?", (_now() - self._keep_ms,))
 
     @contextmanager
     def _writing(self) -> Iterator[int]:
