@@ -12,6 +12,7 @@ export BROKER
 # Tests mostly wait for servers; each process has servers of its own, about a gigabyte.
 TEST_PROCESSES ?= 2
 
+CHAOS_ROUNDS ?= 2
 # Images: `make images REGISTRY=ghcr.io/me TAG=0.1.0`; the first engine that works builds them.
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 TAG ?= $(VERSION)
@@ -59,7 +60,7 @@ test: setup ## All tests; those on real Kafka and S3 need Java 17, Maven and Go,
 
 .PHONY: chaos
 chaos: setup ## 20,000 requests while everything is killed, stopped and broken in turn, on three brokers and on one; a judge counts
-	for brokers in 3 1; do $(RUN) python -m tests.chaos --brokers $$brokers --rounds 2 --most-pause 2 || exit 1; done
+	for brokers in 3 1; do $(RUN) python -m tests.chaos --brokers $$brokers --rounds $(CHAOS_ROUNDS) --most-pause 2 || exit 1; done
 
 .PHONY: chaos-long
 chaos-long: setup ## The same with 100,000 requests, every fault and 20 seeds: a day's work
