@@ -112,9 +112,9 @@ def _take(browser: Browser, console: RunningConsole, folder: Path) -> None:
 
 def _show(page: Page, console: RunningConsole, view: str, ready: str) -> None:
     page.goto(f"{console.url}/{view}")
-    page.wait_for_selector(ready, state="attached")
+    page.wait_for_selector(ready, state="attached", timeout=120_000)
     if view == "ask":
-        page.wait_for_selector("#field-0")
+        page.wait_for_selector("#field-0", timeout=120_000)
         page.get_by_role("button", name="Fill in an example").click()
         if page.viewport_size == PHONE:
             page.locator(".talk").scroll_into_view_if_needed()

@@ -247,14 +247,16 @@ def test_wrong_fields_are_named_one_by_one(browser: TestClient, parts: Parts, an
     assert answering.asked == []
 
 
-def test_what_the_service_does_not_take_was_never_said(tmp_path: Path) -> None:
+def test_what_the_service_does_not_take_has_failed_and_says_why(tmp_path: Path) -> None:
     parts = parts_of(params_for("127.0.0.1:1"), tmp_path, cards=OneCard())
     with TestClient(parts.make(), follow_redirects=False) as browser:
         enter(browser, parts)
         answer = browser.post("/api/ask", json=QUESTION, headers={"X-CSRF-Token": csrf_of(browser)})
     assert answer.status_code == 503
     assert "Kafka at nowhere" in answer.json()["problem"]
-    assert parts.mailbox.changed("ann", 0, 10)[1] == []
+    (message,) = parts.mailbox.changed("ann", 0, 10)[1]
+    assert message["sent"] is None
+    assert "Kafka at nowhere" in message["problem"]
     parts.mailbox.close()
 
 

@@ -1,5 +1,6 @@
 """The mailbox and the channel on it: stored once, its steps in order, each person their own."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,8 +99,10 @@ def test_what_a_person_says_is_queued_then_sent(mailbox: Mailbox) -> None:
     (message,) = mailbox.changed("ann", 0, 10)[1]
     assert message["sent"] is not None
     assert mailbox.unread("ann") == 0  # one's own words are read
-    mailbox.forget("ann", "1")
-    assert mailbox.changed("ann", 0, 10)[1] == []
+    assert mailbox.say("ann", "2", "help")
+    mailbox.said("ann", "2", problem="Kafka is away")
+    failed = mailbox.changed("ann", 0, 10)[1][-1]
+    assert (failed["sent"], failed["problem"]) == (None, "Kafka is away")
 
 
 def test_it_outlives_the_process(tmp_path: Path, mailbox: Mailbox, channel: ConsoleChannel) -> None:
@@ -113,10 +116,22 @@ def test_it_outlives_the_process(tmp_path: Path, mailbox: Mailbox, channel: Cons
 
 
 def test_what_is_old_goes(tmp_path: Path) -> None:
-    mailbox = Mailbox(tmp_path / "m", keep_days=1)
+    mailbox = Mailbox(tmp_path / "m", keep_days=1e-9)
     try:
-        mailbox.deliver(a_notification("console:ann", created=1))  # of 1970
-        assert mailbox.changed("ann", 0, 10)[1] == []
+        for number in range(2):
+            mailbox._purge_at = 0.0
+            time.sleep(0.002)  # the clock of the mailbox counts milliseconds
+            mailbox.deliver(a_notification("console:ann", prediction_id=f"p:{number}"))
+        assert [message["prediction_id"] for message in mailbox.changed("ann", 0, 10)[1]] == ["p:1"]
+    finally:
+        mailbox.close()
+
+
+def test_what_is_told_late_is_kept(tmp_path: Path) -> None:
+    mailbox = Mailbox(tmp_path / "m", keep_days=7)
+    try:
+        mailbox.deliver(a_notification("console:ann", created=1))  # a prediction of 1970
+        assert len(mailbox.changed("ann", 0, 10)[1]) == 1
     finally:
         mailbox.close()
 

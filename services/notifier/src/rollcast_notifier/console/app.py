@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 from starlette.types import Scope
 
+from rollcast_common.errors import RollcastError
 from rollcast_notifier.console.asking import form_of
 from rollcast_notifier.console.entering import Entrance
 from rollcast_notifier.console.frames import FRAMES_A_SECOND, Frames, view_of
@@ -40,6 +42,8 @@ _VIEWS = {
 }
 _SESSION_SECONDS = 12 * 3600.0
 _SEND_SECONDS = 30.0
+_MOST_PAGES = 200
+_MOST_PAGES_EACH = 20
 _BETWEEN_FRAMES = 1 / FRAMES_A_SECOND
 _QUIET_SECONDS = 10.0
 
@@ -63,7 +67,7 @@ class Console:
         self._talk = talk
         self._on_sessions = on_sessions
         self._closing = closing
-        self._open = 0
+        self._open: Counter[str] = Counter()
         self._templates = Jinja2Templates(_HERE / "templates")
         self._templates.env.globals.update(installation=installation, views=_VIEWS)
         sessions = Sessions(lifetime_seconds=_SESSION_SECONDS)
@@ -95,16 +99,18 @@ class Console:
 
     async def _stream(self, request: Request, session: Session) -> Response:
         """Server-sent events: one frame a quarter of a second at most."""
+        if self._open.total() >= _MOST_PAGES or self._open[session.user] >= _MOST_PAGES_EACH:
+            return JSONResponse({"problem": "Too many pages of this console are open."}, 503)
         query = request.query_params
         wanted = Filter(*(query.get(name, "")[:200] for name in ("model", "version", "track", "text")))
         view = view_of(query.get("view", ""))
         frames = Frames(
             self._live, self._mailbox, session.user, view=view, wanted=wanted, model=query.get("model", "")[:200]
         )
-        return EventSourceResponse(self._frames(request, frames), send_timeout=_SEND_SECONDS, ping=15)
+        return EventSourceResponse(self._frames(request, session.user, frames), send_timeout=_SEND_SECONDS, ping=15)
 
-    async def _frames(self, request: Request, frames: Frames) -> AsyncIterator[dict[str, str]]:
-        self._count(+1)
+    async def _frames(self, request: Request, user: str, frames: Frames) -> AsyncIterator[dict[str, str]]:
+        self._count(user, +1)
         said_at = 0.0
         try:
             # A session that has ended (logged out, expired, another token) hears nothing more.
@@ -119,11 +125,13 @@ class Console:
             if not self._closing():
                 yield {"event": "over", "data": "{}"}
         finally:
-            self._count(-1)
+            self._count(user, -1)
 
-    def _count(self, by: int) -> None:
-        self._open += by
-        self._on_sessions(self._open)
+    def _count(self, user: str, by: int) -> None:
+        self._open[user] += by
+        if not self._open[user]:
+            del self._open[user]
+        self._on_sessions(self._open.total())
 
     async def _forms(self, _request: Request, _session: Session) -> Response:
         """What can be asked: the models that are served, each with the form that its card makes."""
@@ -139,6 +147,8 @@ class Console:
                 await to_thread.run_sync(take, session.user, await request.body())
             except NotTaken as error:
                 return JSONResponse(error.body, error.status)
+            except RollcastError as error:
+                return JSONResponse({"problem": str(error)}, 503)
             return JSONResponse({})
 
         return handler

@@ -94,13 +94,15 @@ class Entrance:
         cookie = request.cookies.get(_LOGIN_COOKIE, "")
         if not cookie or not _same(_field(form, "csrf"), self._proof(cookie)):
             return self._login_page(request, "That page was too old. Please try again.", status=403, name=name)
-        if not self._attempts.may(name):
+        # With the address: nobody shall lock out others from elsewhere.
+        who = f"{request.client.host if request.client else ''} {name}"
+        if not self._attempts.may(who):
             _log.warning("a console login was refused: too many attempts", user=name[:80])
             text = "Too many attempts. Please wait a minute."
             return self._login_page(request, text, status=429, name=name)
         credential = self._users.credential(name)
         if not self._users.check(name, token) or credential is None:
-            self._attempts.note(name)
+            self._attempts.note(who)
             _log.warning("a console login was refused: wrong name or token", user=name[:80])
             return self._login_page(request, "Name and token do not belong together.", status=403, name=name)
         self._sessions.close(request.cookies.get(_COOKIE))

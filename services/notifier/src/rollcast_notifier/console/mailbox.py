@@ -33,11 +33,12 @@ create table if not exists messages (
     delivered integer,
     read integer,
     problem text,
+    number integer not null,
     revision integer not null,
     primary key (user, id)
 ) strict, without rowid;
 create index if not exists messages_by_revision on messages (user, revision);
-create index if not exists messages_by_time on messages (queued);
+create index if not exists messages_by_time on messages (coalesce(sent, queued));
 """
 _MOST_TEXT = 20_000
 _PURGE_EVERY_SECONDS = 3600.0
@@ -46,6 +47,7 @@ _PURGE_EVERY_SECONDS = 3600.0
 class Mailbox:
     """Thread-safe. Every change of a message gives it the next revision, so a page asks for what is newer than it has.
 
+    `number` is the revision that a message came with: the order of a conversation is that in which it arrived here.
     A message has the times of its steps: queued (asked for, or written), sent (stored here; of a person's own: taken
     by the service), delivered (a browser has it), read (it was on a screen).
     """
@@ -99,11 +101,6 @@ class Mailbox:
             )
             self._revisions[user] = revision
 
-    def forget(self, user: str, id_: str) -> None:
-        """It was never said: the person was told at once why not."""
-        with self._writing():
-            self._db.execute("delete from messages where user = ? and id = ?", (user, id_))
-
     def mark(self, user: str, ids: Collection[str], mark: Mark) -> list[str]:
         """Those of the ids that were not marked so before. What was read was delivered."""
         column = {"delivered": "delivered", "read": "read"}[mark]
@@ -131,7 +128,7 @@ class Mailbox:
         """
         with self._reading():
             rows = self._db.execute(
-                "select * from messages where user = ? and revision > ? order by queued desc, revision desc limit ?",
+                "select * from messages where user = ? and revision > ? order by number desc limit ?",
                 (user, since, most),
             ).fetchall()
             return self._revisions.get(user, 0), [_shown(row) for row in reversed(rows)]
@@ -158,7 +155,7 @@ class Mailbox:
             "text": text[:_MOST_TEXT],
         }
         with self._writing() as revision:
-            row["revision"] = revision
+            row["number"] = row["revision"] = revision
             columns = ", ".join(row)
             query = f"insert or ignore into messages ({columns}) values ({', '.join('?' * len(row))})"  # noqa: S608  # our own names
             is_new = self._db.execute(query, tuple(row.values())).rowcount == 1
@@ -170,7 +167,8 @@ class Mailbox:
     def _purge(self) -> None:
         if time.monotonic() >= self._purge_at:
             self._purge_at = time.monotonic() + _PURGE_EVERY_SECONDS
-            self._db.execute("delete from messages where queued < ?", (_now() - self._keep_ms,))
+            # Not by when a prediction was made: what is told late is to be read, too.
+            self._db.execute("delete from messages where coalesce(sent, queued) < ?", (_now() - self._keep_ms,))
 
     @contextmanager
     def _writing(self) -> Iterator[int]:
@@ -199,7 +197,7 @@ class Mailbox:
 
 
 def _shown(row: sqlite3.Row) -> dict[str, Any]:
-    message = {name: row[name] for name in row.keys() if name not in ("user", "revision")}  # noqa: SIM118  # a Row iterates values
+    message = {name: row[name] for name in row.keys() if name not in ("user", "number", "revision")}  # noqa: SIM118  # a Row iterates values
     message["is_mine"] = bool(row["is_mine"])
     message["reference"] = reference_of(row["id"]) if row["prediction_id"] else None
     return message

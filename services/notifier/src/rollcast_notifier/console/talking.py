@@ -147,11 +147,11 @@ class Talk:
         self._said.note(user)
 
     def _give(self, user: str, id_: str, give: Callable[[], object]) -> None:
-        """To the service; what it does not take was never said."""
+        """To the service; what it does not take stays there as failed, with the reason."""
         try:
             give()
         except (RollcastError, SendFailed) as error:
-            self._mailbox.forget(user, id_)
+            self._mailbox.said(user, id_, problem=str(error))
             _log.warning("a person's message was not taken", problem=str(error))
             raise NotTaken(503, f"Not sent. {error}") from None
         self._mailbox.said(user, id_)
