@@ -14,6 +14,7 @@ from tests.env.helm import Helm, HelmFailed
 
 from rollcast_common.artifacts import load_s3_params
 from rollcast_common.kafka import load_kafka_params
+from rollcast_notifier.rules.rule_book import RuleBook
 from rollcast_operator.settings import load_operator_config
 from rollcast_trainer.settings import load_settings
 
@@ -58,6 +59,7 @@ def test_the_parts_accept_the_settings_that_it_renders(render: Render, values: P
         "kafka_config.yaml": lambda path: load_kafka_params(path, {}),
         "s3_config.yaml": lambda path: load_s3_params(path, {}),
         "operator_config.yaml": lambda path: load_operator_config(path, image=None),
+        "notifications.yaml": RuleBook.load,
         "train.yaml": lambda path: load_settings(path, data=_csv(path)),
     }
     seen = set()

@@ -75,6 +75,7 @@ def test_what_a_slot_reads_is_in_its_namespace(render: Render, tmp_path: Path, v
     objects = render(values)
     mine = {"rollcast-wine-price-slots"}
     theirs = {"rollcast-user", "shop-cluster-ca-cert", "rollcast-bucket", "company-ca", "kafka-ca", "signers"}
+    theirs |= {"rollcast-predictor"}
     kafka = [found for found in objects if found["metadata"]["name"] == _of_release(objects, "kafka")]
     for namespace in {found["metadata"]["namespace"] for found in kafka if "annotations" in found["metadata"]}:
         spec = _pod(_made(objects, tmp_path, namespace))["spec"]

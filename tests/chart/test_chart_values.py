@@ -143,6 +143,39 @@ def test_keda_gets_the_credentials_that_the_parts_have(render: Render) -> None:
     }
 
 
+def test_each_part_may_be_a_user_of_its_own(render: Render) -> None:
+    objects = render(CI / "users-values.yaml")
+    found = {}
+    for _, pod in pods(objects):
+        secrets = (
+            [v["secret"]["secretName"] for v in pod["spec"]["volumes"] if v["name"] == "kafka-secret"]
+            if "volumes" in pod["spec"]
+            else []
+        )
+        variables = {v["name"]: v["value"] for v in pod["spec"]["containers"][0].get("env", ())}
+        found[pod["metadata"]["labels"]["app.kubernetes.io/component"]] = (
+            variables.get("ROLLCAST_KAFKA_USERNAME"),
+            secrets,
+        )
+    assert found == {
+        "operator": ("rollcast-operator", ["rollcast-operator"]),
+        "notifier": ("rollcast-notifier", ["rollcast-notifier"]),
+        "topics": ("admin", ["kafka-admin"]),
+        "trainer": (None, ["rollcast-trainer"]),  # as kafka_config.yaml says
+        "retire": (None, []),
+        "test": (None, []),
+    }
+    slots = _operator_config(objects)["slots"]
+    assert (slots["kafka_secret"], slots["env"]) == (
+        "rollcast-predictor",
+        {"ROLLCAST_KAFKA_USERNAME": "rollcast-predictor"},
+    )
+    keda = named(objects, "TriggerAuthentication", "rollcast-kafka", "wines")["spec"]
+    assert _parameters(keda["secretTargetRef"])["password"] == ("rollcast-autoscaler", "password")
+    assert named(objects, "ConfigMap", "rollcast-kafka", "wines")["data"]["username"] == "rollcast-autoscaler"
+    assert "ROLLCAST_KAFKA_USERNAME" not in str(render(CI / "sasl-scram-values.yaml"))
+
+
 def _parameters(references: list[Json]) -> dict[str, tuple[str, str]]:
     return {reference["parameter"]: (reference["name"], reference["key"]) for reference in references}
 
@@ -200,6 +233,8 @@ def test_the_console_listens_to_others_only_with_users(render: Render) -> None:
     objects = render(CI / "console-values.yaml")
     assert _variables(objects, "rc-notifier")["ROLLCAST_CONSOLE_HOST"] == "0.0.0.0"  # noqa: S104  # of a pod
     assert _variables(objects, "rc-notifier")["ROLLCAST_CONSOLE_USERS"] == "/etc/rollcast/console/users.yaml"
+    # The console refuses requests to other names.
+    assert _variables(objects, "rc-notifier")["ROLLCAST_CONSOLE_HOSTS"] == "rollcast.example.com localhost 127.0.0.1"
     rule = named(objects, "Ingress", "rc-console")["spec"]["rules"][0]
     assert rule["host"] == "rollcast.example.com"
     assert rule["http"]["paths"][0]["backend"]["service"] == {"name": "rc-console", "port": {"name": "console"}}

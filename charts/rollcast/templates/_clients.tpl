@@ -22,6 +22,17 @@
 {{- end -}}
 {{- end -}}
 
+{{/* A part's own Secret, else that of all. Takes (list . "predictor"). */}}
+{{- define "rollcast.kafkaSecretOf" -}}
+{{- $user := get (index . 0).Values.kafka.users (index . 1) | default dict -}}
+{{- $user.secretName | default (include "rollcast.kafkaSecret" (index . 0)) -}}
+{{- end -}}
+
+{{/* A part's own user, which goes over that of kafka_config.yaml. Takes (list . "predictor"). */}}
+{{- define "rollcast.kafkaUserOf" -}}
+{{- (get (index . 0).Values.kafka.users (index . 1) | default dict).username | default "" -}}
+{{- end -}}
+
 {{- define "rollcast.hasSasl" -}}
 {{- if hasPrefix "SASL" .Values.kafka.securityProtocol -}}yes{{- end -}}
 {{- end -}}
@@ -54,12 +65,12 @@
 {{- end -}}
 {{- $_ := set $broker "sasl_mechanism" $kafka.saslMechanism -}}
 {{- if ne $kafka.saslMechanism "OAUTHBEARER" -}}
-{{- if not $secret -}}
+{{- if not (or $secret $kafka.users) -}}
 {{- fail (printf "kafka.secret.name is missing: a Secret with the password for %s (or kafka.username and kafka.password)" $kafka.saslMechanism) -}}
 {{- end -}}
 {{- if $kafka.username -}}
 {{- $_ := set $broker "username" $kafka.username -}}
-{{- else if $kafka.secret.name -}}
+{{- else if not $kafka.password -}}
 {{- $_ := set $broker "username_file" (printf "/etc/rollcast/kafka-secret/%s" $kafka.secret.usernameKey) -}}
 {{- else -}}
 {{- fail "kafka.username is missing: kafka.password is given" -}}
@@ -132,7 +143,7 @@
 {{/* Pods are replaced when what they read once has changed. Secrets that the chart does not make cannot be seen. */}}
 {{- define "rollcast.clientChecksum" -}}
 {{- $kafka := .Values.kafka -}}
-{{- $own := list $kafka.password $kafka.clientCertificate $kafka.clientKey $kafka.ca.pem .Values.s3.accessKeyId .Values.s3.secretAccessKey .Values.s3.ca.pem (include "rollcast.kafkaSecret" .) (include "rollcast.s3Secret" .) -}}
+{{- $own := list $kafka.password $kafka.clientCertificate $kafka.clientKey $kafka.ca.pem .Values.s3.accessKeyId .Values.s3.secretAccessKey .Values.s3.ca.pem $kafka.users (include "rollcast.kafkaSecret" .) (include "rollcast.s3Secret" .) -}}
 {{- printf "%s%s%s" (include "rollcast.kafkaConfig" .) (include "rollcast.s3Config" .) (toJson $own) | sha256sum | trunc 16 -}}
 {{- end -}}
 
@@ -163,24 +174,27 @@
 {{- end }}
 {{- end -}}
 
+{{/* Takes (list . "operator"), as those below. */}}
 {{- define "rollcast.clientVolumes" -}}
+{{- $root := index . 0 -}}
 - name: tmp
   emptyDir: {}
 - name: kafka
   configMap:
-    name: {{ include "rollcast.fullname" . }}-kafka
+    name: {{ include "rollcast.fullname" $root }}-kafka
 - name: s3
   configMap:
-    name: {{ include "rollcast.fullname" . }}-s3
-{{- with include "rollcast.kafkaSecret" . }}
+    name: {{ include "rollcast.fullname" $root }}-s3
+{{- with include "rollcast.kafkaSecretOf" . }}
 - name: kafka-secret
   secret:
     secretName: {{ . }}
 {{- end }}
-{{- include "rollcast.caVolumes" . }}
+{{- include "rollcast.caVolumes" $root }}
 {{- end -}}
 
 {{- define "rollcast.clientMounts" -}}
+{{- $root := index . 0 -}}
 - name: tmp
   mountPath: /tmp
 - name: kafka
@@ -189,16 +203,20 @@
 - name: s3
   mountPath: /etc/rollcast/s3
   readOnly: true
-{{- if include "rollcast.kafkaSecret" . }}
+{{- if include "rollcast.kafkaSecretOf" . }}
 - name: kafka-secret
   mountPath: /etc/rollcast/kafka-secret
   readOnly: true
 {{- end }}
-{{- include "rollcast.caMounts" . }}
+{{- include "rollcast.caMounts" $root }}
 {{- end -}}
 
 {{- define "rollcast.clientEnv" -}}
-{{- with include "rollcast.caFile" (list "s3" .Values.s3) }}
+{{- with include "rollcast.kafkaUserOf" . }}
+- name: ROLLCAST_KAFKA_USERNAME
+  value: {{ . | quote }}
+{{- end }}
+{{- with include "rollcast.caFile" (list "s3" (index . 0).Values.s3) }}
 - name: AWS_CA_BUNDLE
   value: {{ . }}
 {{- end }}

@@ -11,6 +11,9 @@
 {{- with include "rollcast.caFile" (list "s3" .Values.s3) -}}
 {{- $_ := set $env "AWS_CA_BUNDLE" . -}}
 {{- end -}}
+{{- with include "rollcast.kafkaUserOf" (list . "predictor") -}}
+{{- $_ := set $env "ROLLCAST_KAFKA_USERNAME" . -}}
+{{- end -}}
 {{- $key := $predictor.verifyKey -}}
 {{- if or $key.secretName $key.configMapName -}}
 {{- $_ := set $env "ROLLCAST_VERIFY_KEY" (printf "/etc/rollcast/verify-key/%s" $key.key) -}}
@@ -26,7 +29,7 @@ slots:
   image_pull_secrets: {{ toJson . }}
   {{- end }}
   kafka_config_map: {{ $name }}-kafka
-  {{- with include "rollcast.kafkaSecret" . }}
+  {{- with include "rollcast.kafkaSecretOf" (list . "predictor") }}
   kafka_secret: {{ . }}
   {{- end }}
   s3_config_map: {{ $name }}-s3
@@ -98,8 +101,13 @@ bridge:
 {{- end }}
 {{- end -}}
 
+{{/* As whom KEDA reads lags. */}}
+{{- define "rollcast.kedaPart" -}}
+{{- ternary "autoscaler" "predictor" (hasKey .Values.kafka.users "autoscaler") -}}
+{{- end -}}
+
 {{- define "rollcast.wantsKedaAuthentication" -}}
-{{- $needs := or (include "rollcast.kafkaSecret" .) (include "rollcast.caFile" (list "kafka" .Values.kafka)) -}}
+{{- $needs := or (include "rollcast.kafkaSecretOf" (list . (include "rollcast.kedaPart" .))) (include "rollcast.caFile" (list "kafka" .Values.kafka)) -}}
 {{- if and $needs (include "rollcast.wants" (list . .Values.keda.authentication "keda.sh/v1alpha1/TriggerAuthentication")) -}}yes{{- end -}}
 {{- end -}}
 
