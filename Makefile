@@ -109,7 +109,7 @@ chart: setup ## Lint the Helm chart and test it, on a real API server where ther
 	$(RUN) python charts/copy_sources.py
 	$(RUN) pytest tests/chart
 
-HELM ?= helm
+HELM ?= $(shell $(RUN) python -m tests.env.helm)
 .PHONY: chart-scan
 chart-scan: setup ## What checkov holds against the rendered chart; its exceptions are in charts/checkov.yaml
 	rm -rf build/chart && mkdir -p build/chart

@@ -118,3 +118,18 @@ def test_helm_installs_upgrades_and_uninstalls_it(helm: Helm, kube_api: KubeApi)
     # And whoever comes back finds them.
     helm.run("install", *chart, environ=kube_api.environ)
     helm.run("uninstall", "rollcast", *where, "--no-hooks", environ=kube_api.environ)
+
+
+def test_secrets_are_copied_to_where_models_are(helm: Helm, kube_api: KubeApi) -> None:
+    namespace, wines, beers = (kube_api.namespace() for _ in range(3))
+    secret = {"name": "bucket-credentials", "namespace": namespace}
+    content = {"ROLLCAST_S3_ACCESS_KEY_ID": "someone", "ROLLCAST_S3_SECRET_ACCESS_KEY": "not-a-real-key"}
+    kube_api.apply({"apiVersion": "v1", "kind": "Secret", "metadata": secret, "stringData": content})
+    settings = f"models.namespaces={{{wines},{beers}}},models.copySecrets=true,s3.secret.name=bucket-credentials"
+    values = ("--values", str(CI / "minimal-values.yaml"), "--set", f"{settings},crds.enabled=false")
+    helm.run("install", "rollcast", str(CHART), "--namespace", namespace, *values, environ=kube_api.environ)
+    original = kube_api.get("secret", "bucket-credentials", "--namespace", namespace)["data"]
+    for place in (wines, beers):
+        assert kube_api.get("secret", "bucket-credentials", "--namespace", place)["data"] == original
+    helm.run("uninstall", "rollcast", "--namespace", namespace, "--no-hooks", environ=kube_api.environ)
+    assert kube_api.get("secret", "bucket-credentials", "--namespace", wines)["data"] == original

@@ -1,13 +1,16 @@
 """What Kubernetes lets nobody change is as it was in the first chart: else `helm upgrade` would fail."""
 
+import json
 import subprocess
 import tarfile
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.chart.rendered import CHART, ROOT
 from tests.env.helm import Helm
+from tests.env.kubernetes import KubeApi
 
 Json = dict[str, Any]
 
@@ -27,8 +30,8 @@ def _git(*arguments: str) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def first(helm: Helm, tmp_path_factory: pytest.TempPathFactory) -> list[Json]:
-    """What the chart rendered in the commit that brought it."""
+def first_chart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The chart of the commit that brought it."""
     path = "charts/rollcast"
     try:
         shallow = _git("rev-parse", "--is-shallow-repository").strip() == b"true"
@@ -40,7 +43,12 @@ def first(helm: Helm, tmp_path_factory: pytest.TempPathFactory) -> list[Json]:
     folder = tmp_path_factory.mktemp("first")
     with tarfile.open(fileobj=BytesIO(_git("archive", commits[-1].decode(), path))) as archive:
         archive.extractall(folder, filter="data")
-    return helm.template(folder / path, settings=_VALUES)
+    return folder / path
+
+
+@pytest.fixture(scope="module")
+def first(helm: Helm, first_chart: Path) -> list[Json]:
+    return helm.template(first_chart, settings=_VALUES)
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +99,15 @@ def test_model_versions_of_then_are_served_now(first: list[Json], now: list[Json
         return {version["name"] for version in definition["spec"]["versions"] if version["served"]}
 
     assert served(first) <= served(now)
+
+
+def test_a_release_of_then_is_upgraded_to_this_one(helm: Helm, kube_api: KubeApi, first_chart: Path) -> None:
+    """By the API server, which is who refuses."""
+    where = ("--namespace", kube_api.namespace())
+    values = [argument for name, value in _VALUES.items() for argument in ("--set-json", f"{name}={json.dumps(value)}")]
+    more = (*where, *values, "--take-ownership")
+    helm.run("install", "rollcast", str(first_chart), *more, environ=kube_api.environ)
+    before = kube_api.get("statefulset", "rollcast-notifier", *where)
+    helm.run("upgrade", "rollcast", str(CHART), *more, environ=kube_api.environ)
+    assert kube_api.get("statefulset", "rollcast-notifier", *where)["metadata"]["uid"] == before["metadata"]["uid"]
+    helm.run("uninstall", "rollcast", *where, "--no-hooks", environ=kube_api.environ)

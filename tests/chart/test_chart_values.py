@@ -164,12 +164,16 @@ def test_a_trainer_is_a_cron_job_that_waits_to_be_started(render: Render) -> Non
     assert {"name": "data", "configMap": {"name": "wines"}} in pod["volumes"]
     config = named(objects, "ConfigMap", "rollcast-trainer-wine-price")["data"]["train.yaml"]
     assert yaml.safe_load(config)["missing_values"] == ["", "N.V."]
+    # A whole number stays one, however large: scikit-learn takes no other.
+    assert yaml.safe_load(config)["estimator"]["params"] == {"learning_rate": 0.05, "max_iter": 1500000}
+    assert nightly["jobTemplate"]["spec"]["activeDeadlineSeconds"] == 1_000_000
 
 
 def test_the_key_that_models_are_verified_with_reaches_the_slots(render: Render) -> None:
     slots = _operator_config(render(CI / "trainers-values.yaml"))["slots"]
     assert slots["env"] == {
-        "ROLLCAST_BATCH_ROWS": "500",
+        "ROLLCAST_BATCH_INTERVAL_SECONDS": "0.02",
+        "ROLLCAST_HOST_MEMORY_BYTES": "2000000000",
         "ROLLCAST_STANDBY": "false",
         "ROLLCAST_VERIFY_KEY": "/etc/rollcast/verify-key/verify.pem",
     }

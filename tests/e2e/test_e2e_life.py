@@ -175,12 +175,20 @@ def test_lag_brings_a_slot_more_and_its_end_takes_it_away(installed: Installatio
     patch = json.dumps({"spec": {"serving": scaling}})
     cluster.kubectl("patch", "modelversion", live["metadata"]["name"], "--type", "merge", "--patch", patch)
     cluster.wait(lambda: is_ready(cluster.get("scaledobject", f"rollcast-{MODEL}")), "KEDA scales", seconds=60)
+
+    def wanted() -> int:
+        replicas: int = cluster.get("statefulset", f"rollcast-{MODEL}")["spec"]["replicas"]
+        return replicas
+
     with play.fault("scaled up", "all"):
         play.client.ask(BURST)
-        installed.wait_until_ready(SLOTS, 3, seconds=300)
-    # HPA looks back five minutes, then takes one slot.
+        cluster.wait(lambda: wanted() == 3, "three slots are wanted", seconds=300)
+        installed.wait_until_ready(SLOTS, 3)
+    # What is left is done in seconds then. HPA looks back five minutes, and takes one slot.
     with play.fault("scaled down", "all"):
-        installed.wait_until_ready(SLOTS, 2, seconds=900)
+        installed.upgrade({"predictor": {"env": {"ROLLCAST_BATCH_ROWS": "2000"}}})
+        cluster.wait(lambda: wanted() == 2, "two slots are wanted", seconds=900)
+        installed.wait_until_ready(SLOTS, 2)
     play.check()
 
 

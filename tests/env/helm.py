@@ -1,10 +1,14 @@
-"""helm: the one that HELM names or that is in PATH, else built once with Go from its module proxy."""
+"""helm: the one that HELM names or that is in PATH, else built once with Go from its module proxy.
+
+`python -m tests.env.helm` builds it ahead and prints its path.
+"""
 
 import fcntl
 import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -104,3 +108,15 @@ def helm_binary(say: Say) -> Path:
             link = ["-s", "-w", "-X", f"helm.sh/helm/v4/internal/version.version={HELM}"]
             built._build(go, f"helm {HELM}", wrapper, {"helm": "helm.sh/helm/v4/cmd/helm"}, link, folder, say)
     return binary
+
+
+def main() -> None:
+    try:
+        binary = helm_binary(lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201  # a command
+    except BinariesUnavailable as error:
+        raise SystemExit(str(error)) from None
+    print(binary)  # noqa: T201  # the command's result
+
+
+if __name__ == "__main__":
+    main()

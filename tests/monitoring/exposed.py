@@ -1,16 +1,14 @@
 """Which series each service shows, and with which labels, from the definitions that it registers."""
 
-import importlib.util
 from functools import cache
 
 from prometheus_client import CollectorRegistry
 
+from rollcast_notifier.metrics import NotifierMetrics
 from rollcast_operator.metrics import OperatorMetrics
 from rollcast_predictor.metrics import PredictorMetrics
 
-__all__ = ["HAS_NOTIFIER", "series"]
-
-HAS_NOTIFIER = importlib.util.find_spec("rollcast_notifier.metrics") is not None
+__all__ = ["series"]
 
 _PARTS = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 
@@ -19,11 +17,11 @@ _PARTS = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum
 def series() -> dict[str, frozenset[str]]:
     """The labels of each, by name."""
     registry = CollectorRegistry()
-    services: list[object] = [PredictorMetrics(registry), OperatorMetrics(CollectorRegistry())]
-    if HAS_NOTIFIER:
-        from rollcast_notifier.metrics import NotifierMetrics
-
-        services.append(NotifierMetrics(CollectorRegistry()))
+    services = (
+        PredictorMetrics(registry),
+        OperatorMetrics(CollectorRegistry()),
+        NotifierMetrics(CollectorRegistry()),
+    )
     found: dict[str, frozenset[str]] = {}
     for metrics in services:
         for metric in vars(metrics).values():

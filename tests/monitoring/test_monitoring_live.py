@@ -2,25 +2,22 @@
 
 import math
 import re
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from uuid import uuid4
 
 import pytest
-from prometheus_client import CollectorRegistry
 from tests.env.kafka import RealKafka
 from tests.env.kubernetes import KubeApi
+from tests.env.notifier import Answer, Notifier, NotifierWorld, Receiver
 from tests.env.predictor import World
 from tests.env.records import streaming
 from tests.env.s3 import S3
-from tests.monitoring.exposed import HAS_NOTIFIER
 from tests.monitoring.prometheus import Prometheus, prometheus
 from tests.monitoring.rules import Query, queries, recorded, rule_files, selectors
 from tests.operator.cluster import CRD, QUICK, Cluster
 
 from rollcast_cli.local.processes import wait_until
-from rollcast_common.endpoint import Endpoint, Health
 
 _SECONDS = 60.0
 _ROWS = [*(b'{"x":%d}' % number for number in range(50)), b"not json", b'{"y":1}']
@@ -49,7 +46,7 @@ def running(
         ports = {
             "slots": [slot.port for slot in cluster.kubelet.slots().values()],
             "operator": [operator.port],
-            "notifier": [stack.enter_context(_notifier())] if HAS_NOTIFIER else [],
+            "notifier": [stack.enter_context(_notifier(cluster, stack.enter_context(Receiver()))).port],
         }
         running = stack.enter_context(prometheus(folder, ports, rule_files()))
         stack.enter_context(streaming(world.requests(), _ROWS, keys=200, at_once=8))
@@ -67,59 +64,46 @@ def running(
 
 
 @contextmanager
-def _notifier() -> Iterator[int]:
-    """The notifier's metrics as it shows them, on a port."""
-    from rollcast_notifier.metrics import NotifierMetrics
+def _notifier(cluster: Cluster, receiver: Receiver) -> Iterator[Notifier]:
+    """Tells a web server, which takes some, refuses some, and leaves some without a word."""
 
-    registry, over = CollectorRegistry(), threading.Event()
-    metrics = NotifierMetrics(registry)
+    def moody(number: int) -> Answer:
+        match number % 10:
+            case 3:
+                return Answer(503, taken=False)
+            case 5:
+                return Answer(400, taken=False)
+            case 7:
+                return Answer(cut=True)
+            case _:
+                return Answer()
 
-    def work() -> None:
-        while not over.wait(0.2):
-            metrics.predictions.inc()
-            metrics.lag.set(1)
-            metrics.rules.set(3)
-            metrics.outbox_bytes.set(4096)
-            metrics.console_sessions.set(1)
-            for state in ("queued", "sent", "failed"):
-                metrics.notifications.labels("mesibo", state).inc()
-            metrics.outbox_open.labels("mesibo").set(1)
-            metrics.outbox_oldest_seconds.labels("mesibo").set(0.2)
-            metrics.send_seconds.labels("mesibo").observe(0.05)
-            metrics.delivery_seconds.labels("mesibo").observe(0.2)
-            metrics.retries.labels("mesibo").inc()
-            metrics.unknown_outcomes.labels("mesibo").inc()
-            metrics.channel_up.labels("mesibo").set(1)
-            metrics.inbound.labels("mesibo", "answer").inc()
-
-    thread = threading.Thread(target=work)
-    with Endpoint("127.0.0.1", 0, registry, lambda: Health(alive=True, ready=True, detail={})) as endpoint:
-        thread.start()
-        try:
-            yield endpoint.port
-        finally:
-            over.set()
-            thread.join()
+    receiver.answer = moody
+    world = NotifierWorld(cluster.world.kafka, cluster.world.names, cluster.folder)
+    world.write_hook_rules(receiver.url, when="prediction < 5")
+    try:
+        yield world.start(
+            environ={
+                "ROLLCAST_INSTALLATION": cluster.installation,
+                "ROLLCAST_NAMESPACE": cluster.namespace,
+                **{name: value for name, value in cluster.world.environment().items() if "_S3_" in name},
+            }
+        )
+    finally:
+        world.stop()
 
 
 def _wait(condition: Callable[[], object], what: str) -> None:
     wait_until(condition, what=what, timeout_seconds=_SECONDS, interval_seconds=0.5)
 
 
-def _needs_notifier(text: str) -> None:
-    if "rollcast_notifier_" in text and not HAS_NOTIFIER:
-        pytest.skip("there is no notifier here")
-
-
 def test_every_service_is_scraped(running: Prometheus) -> None:
-    wanted = {"slots": ["up"], "operator": ["up"]} | ({"notifier": ["up"]} if HAS_NOTIFIER else {})
+    wanted = {"slots": ["up"], "operator": ["up"], "notifier": ["up"]}
     _wait(lambda: running.targets() == wanted, f"targets are {wanted}")
 
 
 @pytest.mark.parametrize("query", [each for each in queries() if not each.is_alert], ids=str)
 def test_what_is_asked_has_an_answer_and_the_labels_that_its_legend_names(running: Prometheus, query: Query) -> None:
-    _needs_notifier(query.expression)
-
     def has_numbers() -> bool:
         return any(not math.isnan(value) for value in running.values(query.expression))
 
@@ -137,7 +121,6 @@ def test_what_is_recorded_is_there(running: Prometheus, name: str) -> None:
 
 @pytest.mark.parametrize("query", [each for each in queries() if each.is_alert], ids=str)
 def test_an_alert_watches_series_that_there_are(running: Prometheus, query: Query) -> None:
-    _needs_notifier(query.expression)
     running.query(query.expression)
     _wait_for_what_it_selects(running, query)
 

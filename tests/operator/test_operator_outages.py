@@ -11,6 +11,7 @@ from tests.operator.traffic import checked, traffic
 
 from rollcast_cli.local.processes import wait_until
 from rollcast_common.contracts.assignment import Assignment, decode_assignment
+from rollcast_common.errors import TopicMissing
 from rollcast_common.kafka import ErrorWatch, create_topics, make_admin, topic_specs
 
 _SLOW = {"steps": [{"weight": 20, "forSeconds": 4, "minPredictions": 20}, {"weight": 50, "forSeconds": 1}]}
@@ -52,7 +53,10 @@ def _assigned(cluster: Cluster) -> Assignment | None:
     """What the topic holds last."""
     key = str(cluster.identity).encode()
     topic = cluster.world.names.full("assignments")
-    values = [message.value() for message in cluster.world._all_of(topic) if message.key() == key]
+    try:
+        values = [message.value() for message in cluster.world._all_of(topic) if message.key() == key]
+    except TopicMissing:  # a topic that has just been made again is not known at once
+        return None
     return decode_assignment(values[-1]) if values and values[-1] is not None else None
 
 

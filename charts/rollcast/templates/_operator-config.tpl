@@ -4,7 +4,7 @@
 {{- $predictor := .Values.predictor -}}
 {{- $env := dict -}}
 {{- range $variable, $value := $predictor.env -}}
-{{- $_ := set $env $variable (toString $value) -}}
+{{- $_ := set $env $variable (include "rollcast.text" $value) -}}
 {{- end -}}
 {{- $volumes := include "rollcast.caVolumes" . | fromYamlArray -}}
 {{- $mounts := include "rollcast.caMounts" . | fromYamlArray -}}
@@ -114,7 +114,7 @@ bridge:
 {{- $_ := set $trigger "sasl" (get $names .Values.kafka.saslMechanism) -}}
 {{- end -}}
 {{- range $name, $value := .Values.keda.trigger -}}
-{{- $_ := set $trigger $name (toString $value) -}}
+{{- $_ := set $trigger $name (include "rollcast.text" $value) -}}
 {{- end -}}
 {{- toYaml $trigger -}}
 {{- end -}}

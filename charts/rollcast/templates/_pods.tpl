@@ -56,8 +56,13 @@ capabilities:
 {{- define "rollcast.env" -}}
 {{- range $name, $value := (index . 1).env }}
 - name: {{ $name }}
-  value: {{ $value | quote }}
+  value: {{ include "rollcast.text" $value | quote }}
 {{- end }}
+{{- end -}}
+
+{{/* To Helm every number is a float, which it writes as 1e+07. */}}
+{{- define "rollcast.text" -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ int64 . }}{{ else }}{{ toString . }}{{ end -}}
 {{- end -}}
 
 {{/* Annotations of pods that show metrics on a port. Takes (list . own port). */}}

@@ -18,7 +18,15 @@ from rollcast_notifier.rules.facts import facts_of
 from rollcast_notifier.rules.matching import Matcher
 
 ROOT = Path(__file__).resolve().parents[3]
-FEATURES = {"country": "Spain", "winery": "Vega Sicilia", "year": "2009", "rating": 4.7, "gone": None, "flag": True}
+FEATURES = {
+    "country": "Spain",
+    "winery": "Vega Sicilia",
+    "year": "2009",
+    "rating": 4.7,
+    "gone": None,
+    "flag": True,
+    "sold": "24.12.2026",
+}
 
 
 def is_true(condition: str, **others: Any) -> bool:
@@ -46,6 +54,9 @@ def refusal(condition: str) -> str | None:
         "features.year in (2009, 2010)",
         "features.year = '2009'",
         "cast(features.year as int) = 2009",
+        "cast(features.winery as int) is null",
+        "date(features.sold, '%d.%m.%Y') between date '2026-01-01' and date '2026-12-31'",
+        "date(features.winery, '%Y') is null",
         "features.winery like 'Vega%'",
         "features.winery ~ '^V.*a$'",
         "upper(left(features.winery, 4)) = 'VEGA'",
@@ -157,6 +168,8 @@ def test_a_text_that_is_no_number_is_as_if_it_were_not_there(text: str) -> None:
         ("sum(prediction) over (partition by key) > 1", "other rows"),
         ("lag(prediction) over (order by key) > 1", "other rows"),
         ("lag(prediction) > 1", "OVER"),
+        ("date(features.a) > date '2020-01-01'", "without saying how it is written"),
+        ("try_cast(features.a as date) > date '2020-01-01'", "cannot be computed: .* read by DATE"),
         ("unnest(key) = 'a'", "several rows"),
         ("columns('a.*') > 1", "several columns"),
         ('features."^.*$" = 1', "conditions have not"),
@@ -218,7 +231,9 @@ CONDITIONS = [
     "not (features.b like 'x%')",
     "features.b",
     "key = features.a",
-    "try_cast(features.a as date) > date '2020-01-01'",
+    "date(features.a, '%Y-%m-%d') > date '2020-01-01'",
+    "position(features.b in features.a) > 0",
+    "lpad(key, cast(features.a as int), 'x') = 'x3'",
 ]
 
 
@@ -233,7 +248,7 @@ VALUES = st.one_of(
     st.booleans(),
     st.integers(-5, 100),
     st.floats(allow_nan=False, allow_infinity=False),
-    st.sampled_from(["x", "xy", "3", "3.5", "", "nan", "2021-05-01", "ü"]),
+    st.sampled_from(["x", "xy", "(", "3", "3.5", "", "nan", "2021-05-01", "ü"]),
     st.lists(st.integers(0, 3), max_size=2),
     st.integers(10**300, 10**301),
 )
@@ -254,8 +269,10 @@ def test_a_row_is_judged_alone_also_among_others(rows: list[tuple[Any, dict[str,
 
 
 def test_a_condition_that_fails_for_a_row_harms_no_other_row_and_no_other_condition() -> None:
-    facts = [facts_of(a_prediction(1, {"a": text})) for text in ["1", "x", "2", "3", "y", "2"]]
-    matcher = Matcher([parse_condition("cast(features.a || '' as int) = 2"), parse_condition("prediction = 1")])
+    facts = [facts_of(a_prediction(1, {"a": text})) for text in ["1", "-5", "2", "3", "-1", "2"]]
+    matcher = Matcher(
+        [parse_condition("lpad(key, cast(features.a as int), 'x') = 'wi'"), parse_condition("prediction = 1")]
+    )
     failed: list[tuple[int, str]] = []
     assert matcher.matches(facts, lambda *failure: failed.append(failure)) == [[2, 5], [0, 1, 2, 3, 4, 5]]
     assert [(number, "conversion" in why) for number, why in failed] == [(0, True), (0, True)]

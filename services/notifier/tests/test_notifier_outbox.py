@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from tests.env.outboxes import ANN, Clock, made
 
-from rollcast_common.errors import ConfigError
+from rollcast_common.errors import ConfigError, RollcastError
 from rollcast_notifier import outbox_file
 from rollcast_notifier.notification import Notification, OnUnknown, Receiver, reference_of
 from rollcast_notifier.outbox import Outbox, OutboxProblem, Outcome, Queued
@@ -114,6 +114,15 @@ def test_places_go_with_the_records_before_them(opened: Callable[[], Outbox]) ->
     outbox = opened()
     assert outbox.places(TOPIC) == {0: 5, 3: 7}
     assert due(outbox) == [made(1)]
+
+
+def test_what_is_incomplete_is_an_error_and_not_passed_over(outbox: Outbox) -> None:
+    whole = made(1)
+    object.__setattr__(whole, "model", None)
+    with pytest.raises(RollcastError, match=r"NOT NULL.*a bug of the notifier"):
+        outbox.record([made(2), whole], {(TOPIC, 0): 2})
+    assert due(outbox) == []
+    assert outbox.places(TOPIC) == {}
 
 
 def test_what_a_rule_drops_is_recorded_as_failed_and_stays_so(outbox: Outbox) -> None:

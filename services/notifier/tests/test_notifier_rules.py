@@ -172,12 +172,12 @@ def test_a_rule_that_fails_for_a_prediction_harms_no_other_and_is_said_sparingly
         """
 channels: {log: {type: log}}
 subscriptions:
-  - {name: fails, when: "cast(features.a || '' as int) = 1", to: ["log:x"]}
+  - {name: fails, when: "lpad(key, cast(features.a as int), 'x') = 'w'", to: ["log:x"]}
   - {name: unwritten, to: ["log:y"], template: "{{ features.a / 0 }}"}
   - {name: empty, to: ["log:z"], template: "{% if features.b %}b{% endif %}"}
 """,
     )
-    predictions = [a_prediction(1, {"a": text}, request_id=f"r{text}") for text in ("x", "1", "y")]
+    predictions = [a_prediction(1, {"a": text}, request_id=f"r{text}") for text in ("-5", "1", "-1")]
     with capture_logs() as lines:
         found = book.select(predictions, [1, 2, 3])
     assert [told.request_id for told in found if told.subscription == "fails"] == ["r1"]

@@ -1,8 +1,14 @@
 """The notifier's metrics. All are counted after they are recorded: what a kill undid, did not happen."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from typing import get_args
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+from rollcast_common.contracts.receipt import ReceiptState
 
 __all__ = ["NotifierMetrics"]
+
+_INBOUND = ("request", "answer", "refused", "unclear")
 
 _SEND_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _DELIVERY_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86_400)
@@ -49,3 +55,13 @@ class NotifierMetrics:
         self.rules = gauge("rules", "Subscriptions in force.")
         self.rules_reload_failures = counter("rules_reload_failures", "Times that a changed rule file was refused.")
         self.console_sessions = gauge("console_sessions", "Pages of the web console that are open.")
+        ProcessCollector(registry=registry)
+
+    def show_channel(self, name: str) -> None:
+        """Its counters begin at 0, so that the first of a kind is seen as a rise."""
+        for metric in (self.retries, self.unknown_outcomes, self.send_seconds, self.delivery_seconds):
+            metric.labels(name)
+        for state in get_args(ReceiptState):
+            self.notifications.labels(name, state)
+        for kind in _INBOUND:
+            self.inbound.labels(name, kind)

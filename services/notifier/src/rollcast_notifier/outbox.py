@@ -39,12 +39,14 @@ _NOTIFICATION = (
     "n.channel, l.name, l.kind, n.text, n.created, n.expires, n.wants, n.on_unknown"
 )
 
+# Not INSERT OR IGNORE: that would also pass over what is incomplete.
 _RECORD = """
-INSERT OR IGNORE INTO notifications
+INSERT INTO notifications
     (id, lane, channel, state, recorded, changed, reason, reference, prediction_id, request_id, key, model, version,
      prediction, subscription, text, created, expires, wants, on_unknown)
 VALUES (?, (SELECT id FROM lanes WHERE channel = ? AND kind = ? AND name = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
         ?, ?, ?, ?)
+ON CONFLICT (id) DO NOTHING
 """
 
 
@@ -158,7 +160,8 @@ class Outbox:
                 )
             )
         db.executemany(
-            "INSERT OR IGNORE INTO lanes (channel, kind, name, due) VALUES (?, ?, ?, ?)",
+            "INSERT INTO lanes (channel, kind, name, due) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT (channel, kind, name) DO NOTHING",
             [(lane.channel, lane.kind, lane.name, now) for lane in lanes],
         )
         for place, values in rows.items():

@@ -234,6 +234,8 @@ class _Notifier:
         self._ending = threading.Event()
         patience = Patience(attempts=settings.give_up_attempts, days=settings.give_up_days)
         self._channels = {channel.name: channel for channel in channels}
+        for name in self._channels:
+            metrics.show_channel(name)
         self._dispatchers = {
             channel.name: Dispatcher(channel, outbox, metrics, patience=patience, on_failure=self._ending.set)
             for channel in channels

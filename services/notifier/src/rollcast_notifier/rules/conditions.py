@@ -17,10 +17,10 @@ from typing import Any
 import polars as pl
 
 from rollcast_notifier.rules.columns import TYPES, CellType, Column
-from rollcast_notifier.rules.expression_tree import WrongCondition, columns_in
+from rollcast_notifier.rules.expression_tree import WrongCondition, columns_in, forgiving
 from rollcast_notifier.rules.uses import possible_types
 
-__all__ = ["Condition", "Typing", "WrongCondition", "empty_table", "parse_condition"]
+__all__ = ["Condition", "Typing", "WrongCondition", "parse_condition", "table_of"]
 
 Typing = Mapping[Column, CellType]
 """Which type each column of a condition has."""
@@ -29,6 +29,16 @@ _MOST_CHARACTERS = 2000
 """Longer ones are a program; and what parses them goes down one call for each operator."""
 
 _MOST_TRIALS = 250
+
+_SAMPLE: Mapping[CellType, Sequence[Any]] = {
+    "text": ("1", "a", "2026-01-01", ""),
+    "number": (1.0, 2.5, 0.0, -1.0),
+    "bool": (True, False, True, False),
+    "numbers": ([1.0], [1.0, 2.5], [], [0.0]),
+    "texts": (["1"], ["a", "b"], [], [""]),
+    "any": (True, None, True, None),
+}
+_SAMPLES = 4
 
 _QUOTED = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|`[^`]*`")
 _SELECT = re.compile(r"(?<![.\w])select\b", re.IGNORECASE)
@@ -59,30 +69,32 @@ def parse_condition(text: str) -> Condition:
         word = clock[1].rstrip("( \t\n")
         raise WrongCondition(f"{word} would be the time at which the rules were read; leave it out")
     try:
-        expression = pl.sql_expr(text)
-        tree = json.loads(expression.meta.serialize(format="json"))
-        columns = tuple(sorted(set(columns_in(tree))))
-        if not columns:
-            raise WrongCondition(
-                "looks at no column, so it is the same for every prediction; leave `when` out to tell all"
-            )
-        return Condition(text, expression, columns, _typings(expression, tree))
+        return _checked(text)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise WrongCondition(_plain(error)) from None
     except RecursionError:
         raise WrongCondition("is nested too deeply; split it into subscriptions") from None
 
 
-def empty_table(typing: Typing) -> pl.DataFrame:
-    """A table without rows that has these columns."""
-    plain: dict[str, pl.DataType] = {}
-    groups: dict[str, list[pl.Field]] = {}
-    for column, cell_type in typing.items():
-        if column.group:
-            groups.setdefault(column.group, []).append(pl.Field(column.name, TYPES[cell_type]))
-        else:
-            plain[column.name] = TYPES[cell_type]
-    return pl.DataFrame(schema=plain | {name: pl.Struct(fields) for name, fields in groups.items()})
+def _checked(text: str) -> Condition:
+    expression = pl.sql_expr(text)
+    tree = json.loads(expression.meta.serialize(format="json"))
+    columns = tuple(sorted(set(columns_in(tree))))
+    if not columns:
+        raise WrongCondition("looks at no column, so it is the same for every prediction; leave `when` out to tell all")
+    condition = Condition(text, _expression_of(forgiving(tree)), columns, _typings(expression, tree))
+    _try_out(condition)
+    return condition
+
+
+def table_of(typing: Typing, cells: Mapping[Column, Sequence[Any]]) -> pl.DataFrame:
+    """The columns as polars knows them: those of a group are fields of one structure."""
+    plain: list[pl.Series] = []
+    groups: dict[str, list[pl.Series]] = {}
+    for column, kind in typing.items():
+        series = pl.Series(column.name, cells[column], TYPES[kind])
+        (groups.setdefault(column.group, []) if column.group else plain).append(series)
+    return pl.DataFrame([*plain, *(pl.DataFrame(fields).to_struct(name) for name, fields in groups.items())])
 
 
 def _typings(expression: pl.Expr, tree: Any) -> tuple[Typing, ...]:
@@ -93,12 +105,33 @@ def _typings(expression: pl.Expr, tree: Any) -> tuple[Typing, ...]:
     possible = possible_types(tree)
     for part in _parts(tree):
         of_part = sorted(set(columns_in(part)))
-        part_expression = pl.Expr.deserialize(io.StringIO(json.dumps(part)), format="json")
-        fitting = _fitting(part_expression, {column: possible[column] for column in of_part})
+        fitting = _fitting(_expression_of(part), {column: possible[column] for column in of_part})
         for column in of_part:
             seen = {typing[column] for typing in fitting}
             possible[column] = _narrowed(tuple(kind for kind in possible[column] if kind in seen))
     return tuple(_alike(_fitting(expression, possible), [column for column in possible if len(possible[column]) > 1]))
+
+
+def _expression_of(tree: Any) -> pl.Expr:
+    return pl.Expr.deserialize(io.StringIO(json.dumps(tree)), format="json")
+
+
+def _try_out(condition: Condition) -> None:
+    """Some of what cannot be done polars only says when there is something to do it with.
+
+    Raises WrongCondition when the condition can be computed for none of some made-up rows, not even under one typing.
+    """
+    problem = ""
+    for typing, number in itertools.product(condition.typings, range(_SAMPLES)):
+        cells = {column: _SAMPLE[kind][number] for column, kind in typing.items()}
+        try:
+            table_of(typing, {column: [cell] for column, cell in cells.items()}).select(condition.expression)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            problem = problem or _plain(error)
+        else:
+            return
+    hint = "; a date is read by DATE(features.sold, '%Y-%m-%d')" if "casting from string to date" in problem else ""
+    raise WrongCondition(f"cannot be computed: {problem}{hint}")
 
 
 def _parts(node: Any) -> Iterator[Any]:
@@ -129,7 +162,7 @@ def _fitting(expression: pl.Expr, possible: Mapping[Column, Sequence[CellType]])
     problem: str | None = None
     for typing in _trials(possible):
         try:
-            result = empty_table(typing).select(expression.alias("_"))
+            result = table_of(typing, dict.fromkeys(typing, ())).select(expression.alias("_"))
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             problem = problem or _plain(error)
             continue

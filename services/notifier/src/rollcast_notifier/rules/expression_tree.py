@@ -10,7 +10,7 @@ from typing import Any
 from rollcast_notifier.rules.columns import Column
 from rollcast_notifier.rules.facts import FACTS, GROUPS
 
-__all__ = ["OPERANDS", "WrongCondition", "columns_in", "function_of"]
+__all__ = ["OPERANDS", "WrongCondition", "columns_in", "forgiving", "function_of"]
 
 _PLAIN_NODES = frozenset({"Alias", "BinaryExpr", "Cast", "Column", "Function", "Literal", "Ternary"})
 OPERANDS = {"BinaryExpr": ("left", "right"), "Cast": ("expr",), "Ternary": ("predicate", "truthy", "falsy")}
@@ -75,6 +75,9 @@ def _function_columns(content: Any) -> Iterator[Column]:
     allowed = _FUNCTIONS.get(name, frozenset())
     if allowed is not None and inner not in allowed:
         raise WrongCondition(f"uses a function ({name}) that conditions have not")
+    if inner == "Strptime" and content["function"][name][inner][1]["format"] is None:
+        # polars would guess it, from the other rows.
+        raise WrongCondition("reads a date without saying how it is written: DATE(features.sold, '%Y-%m-%d')")
     if name != "StructExpr":
         for operand in content["input"]:
             yield from columns_in(operand)
@@ -85,6 +88,21 @@ def _function_columns(content: Any) -> Iterator[Column]:
     if not isinstance(group, str) or group not in GROUPS:
         raise WrongCondition(f".{field}: only {' and '.join(GROUPS)} have something in them: features.<name>")
     yield Column(field, group)
+
+
+def forgiving(node: Any) -> Any:
+    """The same expression, but what cannot be converted is null, as all else that cannot be what is needed; SQL's CAST
+    would be an error for the whole batch.
+    """
+    if isinstance(node, list):
+        return [forgiving(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    changed = {("options", "Strict"): "NonStrict", ("strict", True): False}
+    return {
+        name: changed[name, value] if isinstance(value, str | bool) and (name, value) in changed else forgiving(value)
+        for name, value in node.items()
+    }
 
 
 def function_of(function: Any) -> tuple[str, str]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from rollcast_notifier.rules.columns import CELLS, TYPES, CellType, Column
-from rollcast_notifier.rules.conditions import Condition, Typing
+from rollcast_notifier.rules.columns import CELLS, CellType, Column
+from rollcast_notifier.rules.conditions import Condition, Typing, table_of
 
 __all__ = ["Matcher"]
 
@@ -35,13 +35,8 @@ class _World:
         return all(self.types.get(column, kind) == kind for column, kind in typing.items())
 
     def table(self, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-        plain: list[pl.Series] = []
-        groups: dict[str, list[pl.Series]] = {}
-        for column, kind in self.types.items():
-            cell = CELLS[kind]
-            series = pl.Series(column.name, [cell(column.of(row)) for row in rows], TYPES[kind])
-            (groups.setdefault(column.group, []) if column.group else plain).append(series)
-        return pl.DataFrame([*plain, *(pl.DataFrame(fields).to_struct(name) for name, fields in groups.items())])
+        cells = {column: [CELLS[kind](column.of(row)) for row in rows] for column, kind in self.types.items()}
+        return table_of(self.types, cells)
 
 
 class Matcher:
@@ -63,8 +58,8 @@ class Matcher:
     def matches(self, rows: Sequence[Mapping[str, Any]], failed: _Failed = lambda *_: None) -> list[list[int]]:
         """Of each condition the positions of the rows for which it is true, in order.
 
-        `failed(condition, why)` is called for each row of which a condition cannot be computed (a text that is CAST to
-        a number and is none): there it is not true.
+        `failed(condition, why)` is called for each row of which a condition cannot be computed (a length below zero):
+        there it is not true.
         """
         if not rows:
             return [[] for _ in self._conditions]
