@@ -19,7 +19,7 @@ from tests.env.showcase import Answering, OneCard, told
 
 from rollcast_notifier.console.channel import ConsoleChannel
 from rollcast_notifier.console.mailbox import Mailbox
-from rollcast_notifier.notification import Notification, Receiver
+from rollcast_notifier.notification import Notification, Receiver, reference_of
 
 _A_SECOND = 1500
 _MOST_BYTES = 150_000
@@ -68,9 +68,9 @@ def _talk(mailbox: Mailbox, ann: Receiver) -> None:
     first = told(ann, "1", 412.25, "Artadi 2009: about 412.25")
     mailbox.deliver(first)
     time.sleep(0.01)
-    say(2, "actual 395", first.id)
+    say(2, f"actual 395 #{reference_of(first.id)}", first.id)
     time.sleep(0.01)
-    answer(3, "Noted: 395 for #k3f9t (predicted 412.25). Thank you.")
+    answer(3, f"Noted: 395 for #{reference_of(first.id)} (predicted 412.25). Thank you.")
     time.sleep(0.01)
     say(4, "ask winery=Muga year=2016 rating=4.3 region=Rioja")
     time.sleep(0.01)

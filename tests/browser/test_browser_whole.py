@@ -25,6 +25,8 @@ inbound:
   allow: ["console:*"]
 """
 _ANN = new_token("ann")
+_START_SECONDS = 120.0
+"""A browser, a broker, a store and two services begin at the same time here."""
 
 
 @pytest.fixture
@@ -42,7 +44,10 @@ def stable(world: World) -> ServedVersion:
 
 @pytest.fixture
 def slot(world: World, stable: ServedVersion) -> Slot:
-    return world.serve(stable.version)
+    slot = world.start()
+    slot.wait(lambda: slot.health().get("ready"), "the slot is ready", _START_SECONDS)
+    slot.wait_for_version(stable.version)
+    return slot
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions
-from tests.env.kafka import RealKafka
+from tests.env.kafka import MockKafka, RealKafka
 
 from rollcast_cli.local.processes import wait_until
 from rollcast_common.kafka import ErrorWatch, KafkaParams, create_topics, make_admin, make_producer, topic_specs
@@ -57,6 +57,16 @@ def test_it_begins_a_little_before_the_end_and_tells_what_is_new(params: KafkaPa
         wait(lambda: 5000 in values(read), "the new one is read")
         assert len(read) <= 41  # ten of each of four partitions
         assert [int(record.value or b"") for record in read if not record.is_history] == [5000]
+
+
+def test_the_embedded_broker_is_read_alike(embedded_kafka: MockKafka, topic_prefix: str) -> None:
+    params = embedded_kafka.params.model_copy(update={"topics": embedded_kafka.create_topics(topic_prefix)})
+    write(params, range(100))
+    with reading(params, last=40) as (reader, read):
+        wait(lambda: reader.is_reading and len(read) >= 20, "the last ones are read")
+        write(params, [5000])
+        wait(lambda: 5000 in values(read), "the new one is read")
+        assert len(read) <= 41
 
 
 def test_a_table_is_read_whole(params: KafkaParams) -> None:

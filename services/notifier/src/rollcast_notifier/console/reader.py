@@ -117,10 +117,15 @@ class TopicReader:
 
     def _begin_again(self) -> None:
         self._consumer.close()
-        self._watch = ErrorWatch(self._servers)
-        self._consumer = self._make()
         self._history.clear()
-        self._stopping.wait(_AGAIN_SECONDS)
+        while not self._stopping.wait(_AGAIN_SECONDS):
+            self._watch = ErrorWatch(self._servers)
+            try:
+                self._consumer = self._make()
+            except RollcastError as problem:  # a password's file may be away for a moment
+                self._note(str(problem))
+            else:
+                return
 
     def _look_for_topics(self) -> None:
         """Assigns the partitions that are not read yet, and lets go of what lies too far behind."""
