@@ -17,7 +17,7 @@ from tests.env.kubernetes import KubectlFailed
 from tests.env.missing import missing
 
 from rollcast_cli.local.s3 import make_bucket
-from rollcast_common.kafka import KafkaBrokerParams, KafkaParams, TopicNames
+from rollcast_common.kafka import ErrorWatch, TopicNames, make_admin
 
 # They need a cluster and a quarter of an hour, so who runs all tests does not run them by the way.
 collect_ignore_glob = [] if os.environ.get("E2E") == "1" else ["test_*.py"]
@@ -90,18 +90,24 @@ def cluster(request: pytest.FixtureRequest, around: Surroundings) -> Iterator[Cl
 
 @pytest.fixture(scope="session")
 def installed(
+    request: pytest.FixtureRequest,
     cluster: Cluster,
     around: Surroundings,
     loaded_images: None,  # noqa: ARG001  # they have to be there
     parts: Parts,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Installation:
+) -> Iterator[Installation]:
     """Pods run, and nothing is served yet."""
     installation = Installation(cluster, around, uuid4().hex[:6], tmp_path_factory.mktemp("installation"))
     make_bucket(around.s3(installation.bucket))
     with parts.part("installed"):
         installation.install()
-    return installation
+    yield installation
+    if not request.session.testsfailed:
+        topics = TopicNames(prefix=installation.prefix).all_full()
+        admin = make_admin(around.kafka, ErrorWatch(around.kafka_outside), client_id="e2e-admin")
+        for deleted in admin.delete_topics(topics, request_timeout=30).values():
+            deleted.result()
 
 
 @pytest.fixture(scope="session")
@@ -109,10 +115,9 @@ def play(
     installed: Installation, around: Surroundings, parts: Parts, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Play]:
     """The first model is live, and a client asks on and on."""
-    kafka = KafkaParams(broker=KafkaBrokerParams(servers=around.kafka_outside))
     names = TopicNames(prefix=installed.prefix)
     ready = Readiness(NAMESPACE, SLOTS)
-    play = Play(kafka, names, installed.identity, tmp_path_factory.mktemp("history"), ready=ready)
+    play = Play(around.kafka, names, installed.identity, tmp_path_factory.mktemp("history"), ready=ready)
     try:
         with parts.part("first model trained and live"):
             installed.serve(play, 2.0, "v1")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from rollcast_common.artifacts import S3Params
+from rollcast_common.kafka import KafkaBrokerParams, KafkaParams
 
 __all__ = ["Surroundings", "Unfit", "surroundings"]
 
@@ -40,6 +41,11 @@ class Surroundings:
 
     policies: bool = True
     """The cluster enforces NetworkPolicies."""
+
+    @property
+    def kafka(self) -> KafkaParams:
+        """From where the tests run."""
+        return KafkaParams(broker=KafkaBrokerParams(servers=self.kafka_outside))
 
     def s3(self, bucket: str) -> S3Params:
         """From where the tests run."""
