@@ -1,6 +1,7 @@
 """Requests to the API server: JSON in, JSON out, and what goes wrong said as this operator needs it."""
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -193,10 +194,20 @@ def _problem(status: int, data: bytes, doing: str) -> Exception:
 
 
 def connect(*, on_write: Callable[[str, str], None] = lambda *_: None) -> Kube:
-    """As the pod's ServiceAccount, else as KUBECONFIG says. Raises ConfigError's cause: `ConfigException`."""
+    """As KUBECONFIG says, else as the pod's ServiceAccount, else as ~/.kube/config says.
+
+    Raises ConfigError's cause: `ConfigException`.
+    """
     settings: Any = Configuration()
     load: Any = config
-    load.load_config(client_configuration=settings)
+    # Not `load_config`: it prints into the log that it found no kubeconfig.
+    if os.environ.get("KUBECONFIG"):
+        load.load_kube_config(client_configuration=settings)
+    else:
+        try:
+            load.load_incluster_config(client_configuration=settings)
+        except config.ConfigException:
+            load.load_kube_config(client_configuration=settings)
     settings.retries = False
     settings.connection_pool_maxsize = 16
     return Kube(ApiClient(settings), on_write=on_write)
