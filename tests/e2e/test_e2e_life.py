@@ -6,6 +6,7 @@ import time
 import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
+from tests.e2e.cluster import names_of
 from tests.e2e.images import IMAGES
 from tests.e2e.installation import MODEL, NOTIFIER, OPERATOR, SLOTS, Installation, is_ready
 from tests.e2e.notifications import KEY
@@ -136,6 +137,16 @@ def test_network_policies_let_nothing_through_that_is_not_named(installed: Insta
 
 def test_helm_test_passes(installed: Installation, play: Play) -> None:
     installed.test()
+    play.check()
+
+
+def test_every_line_of_every_log_is_json(installed: Installation, play: Play) -> None:
+    """Whoever collects them reads them by machine."""
+    cluster = installed.cluster
+    pods = [pod for part in (OPERATOR, SLOTS, NOTIFIER) for pod in cluster.pods(part)]
+    for name in names_of(pods):
+        for line in cluster.kubectl("logs", name).splitlines():
+            assert json.loads(line)["event"], f"{name}: {line}"
     play.check()
 
 
