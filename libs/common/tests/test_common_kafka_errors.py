@@ -65,6 +65,12 @@ SAID: dict[int, tuple[type[KafkaProblem], str]] = {
 }
 
 
+def test_a_fenced_static_member_is_told_who_fenced_it() -> None:
+    words = "Fatal error: Broker: Static consumer fenced by other consumer with same group.instance.id"
+    problem = problem_from(KafkaError(KafkaError._FATAL, words), "consuming", "kafka:9092")
+    assert str(problem).endswith("another process runs as the same slot: stop one")
+
+
 @pytest.mark.parametrize(
     ("alert", "kind"),
     [

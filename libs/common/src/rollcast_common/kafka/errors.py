@@ -113,7 +113,8 @@ def problem_from(error: KafkaError, doing: str, servers: str) -> KafkaProblem:
             f"Kafka at {servers}: {doing}: not reachable ({text}); is the broker running, and are the address "
             "(broker.servers or ROLLCAST_KAFKA_SERVERS) and security_protocol right?"
         )
-    if code in _FENCED:
+    # A fenced static member is told a fatal error; only its text still says which.
+    if code in _FENCED or (code == KafkaError._FATAL and "fence" in text):  # noqa: SLF001  # as above
         return KafkaProblem(
             f"Kafka at {servers}: {doing}: {text} ({error.name()}); another process runs as the same slot: stop one"
         )
