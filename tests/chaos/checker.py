@@ -7,7 +7,7 @@
     5  at every sample somebody was ready, and no partition was without an owner for too long
     6  whoever is to be told of a prediction was told, at least once, in the order of their key, and nobody else was;
        twice only where the first time's answer did not come back, or whoever tells was killed
-    8  every partition was caught up soon after the last fault
+    8  every partition was caught up soon after the last fault and the last request
 
 The numbers are those of the project's list of invariants; 7 belongs to a part that is judged elsewhere.
 """
@@ -287,13 +287,15 @@ def _caught_up(history: _History, verdict: Verdict, limits: Limits) -> None:
     if limits.catch_up_seconds is None:
         return
     last = max(history.faults, key=lambda fault: fault.until or fault.time, default=None)
+    # Whoever is asked on and on cannot be through before the last question.
+    asked = max((request.time for request in history.accepted.values()), default=0.0)
     for commit in history.committed:
         if commit.caught_up_at is None:
             _note(verdict, 8, f"partition {commit.partition} was never caught up", [commit])
         elif last is not None:
-            seconds = commit.caught_up_at - (last.until or last.time)
+            seconds = commit.caught_up_at - max(last.until or last.time, asked)
             if seconds > limits.catch_up_seconds:
-                what = f"partition {commit.partition} was caught up {seconds:.1f} s after the last fault"
+                what = f"partition {commit.partition} was caught up {seconds:.1f} s after the last fault and request"
                 _note(verdict, 8, what, [last, commit])
 
 

@@ -166,7 +166,7 @@ BROKEN: dict[str, tuple[list[Event], set[int], str]] = {
     "caught up late": (
         replaced(BOOKS, Committed(partition=0, committed=5, end=5, caught_up_at=42.5)),
         {8},
-        "caught up 30.5 s after the last fault",
+        "caught up 30.5 s after the last fault and request",
     ),
 }
 
@@ -231,6 +231,14 @@ def test_the_order_of_lines_in_the_files_does_not_matter() -> None:
 def test_an_invariant_without_a_limit_is_left_out() -> None:
     events = replaced(BOOKS, Committed(partition=0, committed=5, end=5, caught_up_at=None))
     assert judge(events, Limits(catch_up_seconds=None)).kept
+
+
+def test_who_is_asked_on_and_on_cannot_be_through_before_the_last_question() -> None:
+    late = replaced(BOOKS, Committed(partition=0, committed=5, end=5, caught_up_at=60.0))
+    assert not judge(late, LIMITS).kept
+    last = next(event for event in late if isinstance(event, Accepted) and event.id == "r4")
+    asked_late = [msgspec.structs.replace(event, time=55.0) if event is last else event for event in late]
+    assert judge(asked_late, LIMITS).kept
 
 
 def test_a_half_written_last_line_is_not_read(tmp_path: Path) -> None:
