@@ -26,7 +26,7 @@ _ROOT = Path(__file__).parents[2]
 RBAC = _ROOT / "operator" / "src" / "rollcast_operator" / "rbac"
 CRD = _ROOT / "libs" / "rollout" / "src" / "rollcast_rollout" / "crd" / "modelversion.yaml"
 _ACCOUNT = "rollcast-operator"
-_SECONDS = 60.0
+_SECONDS = 120.0
 
 Json = dict[str, Any]
 
