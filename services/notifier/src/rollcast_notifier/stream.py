@@ -127,8 +127,8 @@ class Stream:
                 "partition.assignment.strategy": "cooperative-sticky",
                 "session.timeout.ms": _SESSION_MS,
                 "heartbeat.interval.ms": _SESSION_MS // 5,
-                "queued.max.messages.kbytes": 32_768,
-                "queued.min.messages": 10_000,
+                "queued.max.messages.kbytes": 8_192,
+                "queued.min.messages": 4_000,
                 "fetch.wait.max.ms": 10,
             },
         )
