@@ -25,10 +25,10 @@ from rollcast_notifier.console.app import make_console
 from rollcast_notifier.console.channel import ConsoleChannel
 from rollcast_notifier.console.live import Live
 from rollcast_notifier.console.mailbox import Mailbox
-from rollcast_notifier.console.ports import Asker, Cards, ModelInfo
 from rollcast_notifier.console.server import ConsoleServer
 from rollcast_notifier.console.talking import Talk
 from rollcast_notifier.console.users import Users, new_token
+from rollcast_notifier.inbound.ports import Asking, Model, Served
 from rollcast_notifier.notification import Inbound, Receiver
 
 __all__ = ["Heard", "Kafkaesque", "Parts", "RunningConsole", "console_of", "parts_of"]
@@ -54,7 +54,7 @@ class Heard:
 class NoCards:
     """Nothing is served."""
 
-    def models(self) -> list[ModelInfo]:
+    def models(self) -> list[Model]:
         return []
 
 
@@ -188,8 +188,8 @@ def parts_of(
     *,
     channel: ConsoleChannel | None = None,
     mailbox: Mailbox | None = None,
-    cards: Cards | None = None,
-    asker: Asker | None = None,
+    cards: Served | None = None,
+    asker: Asking | None = None,
     heard: Heard | None = None,
     allows: Callable[[Receiver], bool] = lambda _: True,
 ) -> Parts:

@@ -10,10 +10,10 @@ from rollcast_notifier.console.app import make_console
 from rollcast_notifier.console.channel import ConsoleChannel
 from rollcast_notifier.console.live import Live
 from rollcast_notifier.console.mailbox import Mailbox
-from rollcast_notifier.console.ports import Asker, Cards
 from rollcast_notifier.console.server import ConsoleServer
 from rollcast_notifier.console.talking import Talk
 from rollcast_notifier.console.users import Users
+from rollcast_notifier.inbound.ports import Asking, Served
 from rollcast_notifier.notification import Receiver
 from rollcast_notifier.settings import NotifierSettings
 
@@ -32,8 +32,8 @@ class ConsolePart:
         kafka: KafkaParams,
         *,
         group: str,
-        cards: Cards,
-        asker: Asker,
+        cards: Served,
+        asker: Asking,
         allows: Callable[[Receiver], bool],
         on_sessions: Callable[[int], None],
     ) -> None:

@@ -15,8 +15,8 @@ from rollcast_notifier.channels.channel import SendFailed
 from rollcast_notifier.console.asking import WrongFields, features_of, summary_of
 from rollcast_notifier.console.channel import ConsoleChannel
 from rollcast_notifier.console.mailbox import Mailbox
-from rollcast_notifier.console.ports import Asker, Cards
 from rollcast_notifier.console.sessions import Attempts
+from rollcast_notifier.inbound.ports import Asking, Served
 from rollcast_notifier.notification import Receiver
 
 __all__ = ["NotTaken", "Talk"]
@@ -69,8 +69,8 @@ class Talk:
         mailbox: Mailbox,
         channel: Callable[[], ConsoleChannel | None],
         *,
-        cards: Cards,
-        asker: Asker,
+        cards: Served,
+        asker: Asking,
         allows: Callable[[Receiver], bool] = lambda _: True,
     ) -> None:
         """`channel` is None where notifications.yaml has none of type console; `allows` says who may write."""

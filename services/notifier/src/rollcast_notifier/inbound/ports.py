@@ -1,4 +1,4 @@
-"""What a conversation needs of the rest of the service; anything of this shape will do."""
+"""What conversations, also the web console's, need of the rest of the service; anything of this shape will do."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -8,7 +8,7 @@ from rollcast_common.models.card import ModelCard
 from rollcast_notifier.notification import Notification, Receiver
 from rollcast_notifier.rules.document import NotificationsDocument
 
-__all__ = ["Asking", "Feedback", "Model", "Models", "Rules", "Told"]
+__all__ = ["Asking", "Feedback", "Model", "Models", "Rules", "Served", "Told"]
 
 
 class _Book(Protocol):
@@ -42,13 +42,19 @@ class Model(Protocol):
     def model(self) -> str: ...
 
     @property
-    def card(self) -> ModelCard | None: ...
+    def card(self) -> ModelCard | None:
+        """None where it has none, or it cannot be read now."""
 
 
-class Models(Protocol):
+class Served(Protocol):
+    """The models that are served now."""
+
+    def models(self) -> Sequence[Model]:
+        """May read from S3: it is called where waiting harms nobody."""
+
+
+class Models(Served, Protocol):
     """Cards."""
-
-    def models(self) -> Sequence[Model]: ...
 
     def card(self, model: str) -> ModelCard | None: ...
 
@@ -63,7 +69,8 @@ class Asking(Protocol):
         reply_to: Receiver,
         request_id: str | None = None,
         key: str | None = None,
-    ) -> str: ...
+    ) -> str:
+        """The request's id, once Kafka has it. Raises KafkaProblem."""
 
 
 class Feedback(Protocol):
