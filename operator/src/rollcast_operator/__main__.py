@@ -2,9 +2,7 @@
 
 import contextlib
 import logging
-import signal
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -23,8 +21,8 @@ from rollcast_common.kafka import (
     reach_broker,
     topic_specs,
 )
-from rollcast_common.logs import LogFormat, configure_logs
-from rollcast_common.sparing_logs import Sparingly
+from rollcast_common.logs import configure_logs
+from rollcast_common.service import service_run
 from rollcast_operator.app import run_operator
 from rollcast_operator.kube import connect
 from rollcast_operator.retiring import retire
@@ -101,15 +99,7 @@ def run(
 
     The API server is found as kubectl finds it: in a pod by its ServiceAccount, else through KUBECONFIG.
     """
-    fmt: LogFormat = "console" if log_format == "console" else "json"
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    try:
-        # What is wrong with the settings is told in the log's shape, too.
-        configure_logs("operator", fmt=fmt)
-        if log_format not in ("json", "console"):
-            raise ConfigError(f"log format was {log_format!r}, may be json or console")  # noqa: TRY301  # as others
+    with service_run("operator", log_format, retry_code=1) as (fmt, stopping):
         parts = load_operator_config(config, image=predictor_image)
         settings = OperatorSettings.from_mapping(
             {
@@ -129,15 +119,7 @@ def run(
         # kopf says each try of a request; what ends its watching is said by who starts it again.
         for noisy in ("kopf", "aiohttp", "asyncio"):
             logging.getLogger(noisy).setLevel(logging.CRITICAL)
-        # During an outage librdkafka says "Connection refused" 20 times a second.
-        logging.getLogger("rollcast.kafka").addFilter(Sparingly(every_seconds=30))
         run_operator(settings, load_kafka_params(kafka_config), load_s3_params(s3_config), stopping)
-    except RollcastError as error:
-        structlog.get_logger().error("operator stopped", problem=str(error), kind=type(error).__name__)
-        sys.exit(1)
-    except Exception:  # noqa: BLE001  # a bug; its traceback belongs into the log, in the log's shape
-        structlog.get_logger().exception("operator failed")
-        sys.exit(1)
 
 
 @app.command("topics")

@@ -1,21 +1,15 @@
 """The command `rollcast-notifier`."""
 
-import logging
 import os
-import signal
-import sys
-import threading
 from pathlib import Path
 from typing import Annotated
 
-import structlog
 import typer
 
 from rollcast_common.artifacts import S3Params, load_s3_params
-from rollcast_common.errors import ConfigError, KafkaDenied, RollcastError, TopicMissing
 from rollcast_common.kafka import load_kafka_params
-from rollcast_common.logs import LogFormat, configure_logs
-from rollcast_common.sparing_logs import Sparingly
+from rollcast_common.logs import configure_logs
+from rollcast_common.service import service_run
 from rollcast_notifier.console.commands import console_token
 from rollcast_notifier.management_commands import endpoints_app, groups_app
 from rollcast_notifier.outbox_commands import held_app, outbox
@@ -24,10 +18,6 @@ from rollcast_notifier.service import run_notifier
 from rollcast_notifier.settings import NotifierSettings
 
 __all__ = ["app"]
-
-EXIT_PERMANENT = 1
-EXIT_RETRY = 75
-"""EX_TEMPFAIL: the same again may do better."""
 
 app = typer.Typer(
     add_completion=False,
@@ -116,15 +106,7 @@ def run(
 
         ROLLCAST_KAFKA_SERVERS=localhost:9092 rollcast-notifier run --notifications notifications.yaml
     """
-    fmt: LogFormat = "console" if log_format == "console" else "json"
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    try:
-        # Before all else, so that what is wrong with the settings is told, too.
-        configure_logs("notifier", fmt=fmt)
-        if log_format not in ("json", "console"):
-            raise ConfigError(f"log format was {log_format!r}, may be json or console")  # noqa: TRY301  # as others
+    with service_run("notifier", log_format) as (fmt, stopping):
         settings = NotifierSettings.from_mapping(
             {
                 "notifications": notifications,
@@ -146,15 +128,7 @@ def run(
             source="command line and environment",
         )
         configure_logs("notifier", fmt=fmt, level=log_level)
-        # During an outage librdkafka says "Connection refused" 20 times a second.
-        logging.getLogger("rollcast.kafka").addFilter(Sparingly(every_seconds=30))
         run_notifier(settings, load_kafka_params(kafka_config), _s3(s3_config), stopping)
-    except RollcastError as error:
-        structlog.get_logger().error("notifier stopped", problem=str(error), kind=type(error).__name__)
-        sys.exit(EXIT_PERMANENT if isinstance(error, ConfigError | KafkaDenied | TopicMissing) else EXIT_RETRY)
-    except Exception:  # noqa: BLE001  # a bug; its traceback belongs into the log, in the log's shape
-        structlog.get_logger().exception("notifier failed")
-        sys.exit(EXIT_RETRY)
 
 
 def _s3(config: Path | None) -> S3Params | None:

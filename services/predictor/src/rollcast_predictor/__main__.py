@@ -1,23 +1,18 @@
 """The command `rollcast-predictor`."""
 
-import logging
-import signal
 import sys
-import threading
 from pathlib import Path
 from typing import Annotated
 
-import structlog
 import typer
 
 from rollcast_common.artifacts import load_s3_params
-from rollcast_common.errors import ConfigError, KafkaDenied, RollcastError, TopicMissing
 from rollcast_common.kafka import load_kafka_params
-from rollcast_common.logs import LogFormat, configure_logs
-from rollcast_common.sparing_logs import Sparingly
+from rollcast_common.logs import configure_logs
+from rollcast_common.service import service_run
 from rollcast_predictor.settings import PredictorSettings, default_cache_dir
 from rollcast_predictor.slot import run_slot
-from rollcast_predictor.supervisor import EXIT_PERMANENT, EXIT_RETRY, Control, streamer_command, supervise
+from rollcast_predictor.supervisor import Control, streamer_command, supervise
 from rollcast_predictor.zygote import shared_zygote
 
 __all__ = ["app"]
@@ -125,20 +120,12 @@ def run(
 ) -> None:
     """Run one predictor slot until SIGTERM or Ctrl-C; what was begun is committed first.
 
-    It waits for a model on topic `train`, then reads `requests` and writes `app_messages` and
+    It serves what topic `assignments` says of its model: reads `requests`, writes `app_messages` and
     `dead_letters`. Example:
 
         ROLLCAST_KAFKA_SERVERS=localhost:9092 ROLLCAST_S3_BUCKET=models rollcast-predictor run --model wine-price
     """
-    fmt: LogFormat = "console" if log_format == "console" else "json"
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    try:
-        # Before there is a slot to name; what is wrong with the settings is told, too.
-        configure_logs("predictor", fmt=fmt)
-        if log_format not in ("json", "console"):
-            raise ConfigError(f"log format was {log_format!r}, may be json or console")  # noqa: TRY301  # as others
+    with service_run("predictor", log_format) as (fmt, stopping):
         settings = PredictorSettings.from_mapping(
             {
                 "model": model,
@@ -164,8 +151,6 @@ def run(
             source="command line and environment",
         )
         configure_logs("predictor", fmt=fmt, level=log_level, slot=settings.slot)
-        # During an outage librdkafka says "Connection refused" 20 times a second.
-        logging.getLogger("rollcast.kafka").addFilter(Sparingly(every_seconds=30))
         kafka, s3 = load_kafka_params(kafka_config), load_s3_params(s3_config)
         control = Control.inherited()
         if control is None:
@@ -175,12 +160,6 @@ def run(
             return
         control.on_end(stopping.set)
         run_slot(settings, kafka, s3, stopping, on_serving=control.serving)
-    except RollcastError as error:
-        structlog.get_logger().error("predictor stopped", problem=str(error), kind=type(error).__name__)
-        sys.exit(EXIT_PERMANENT if isinstance(error, ConfigError | KafkaDenied | TopicMissing) else EXIT_RETRY)
-    except Exception:  # noqa: BLE001  # a bug; its traceback belongs into the log, in the log's shape
-        structlog.get_logger().exception("predictor failed")
-        sys.exit(EXIT_RETRY)
 
 
 if __name__ == "__main__":

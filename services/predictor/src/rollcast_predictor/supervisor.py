@@ -22,20 +22,15 @@ from dataclasses import dataclass
 
 import structlog
 
+from rollcast_common.service import EXIT_PERMANENT
 from rollcast_predictor.zygote import ZYGOTE_VARIABLE, Template
 
-__all__ = ["CONTROL_VARIABLE", "EXIT_PERMANENT", "EXIT_RETRY", "Control", "streamer_command", "supervise"]
+__all__ = ["CONTROL_VARIABLE", "Control", "streamer_command", "supervise"]
 
 _log = structlog.get_logger()
 
 CONTROL_VARIABLE = "ROLLCAST_CONTROL_FD"
 """Names the file descriptor of the socket to the supervisor; only a supervised streamer has it."""
-
-EXIT_PERMANENT = 1
-"""A person must act: starting again would end the same way."""
-
-EXIT_RETRY = 75
-"""What sysexits.h calls EX_TEMPFAIL: another streamer may do better."""
 
 _SOON_SECONDS = 5.0
 _FIRST_WAIT_SECONDS = 1.0
