@@ -9,7 +9,7 @@ from typing import Self
 from rollcast_common.contracts import decode_prediction
 from rollcast_common.contracts.dead_letter import parse_dead_letter, replayed_place
 from rollcast_common.errors import ContractError, RollcastError
-from rollcast_common.kafka import ErrorWatch, KafkaParams, make_consumer, topic_ends
+from rollcast_common.kafka import KafkaParams, LifeWatch, make_consumer, topic_ends
 
 __all__ = ["ResultReader", "Results", "VersionView", "percentile"]
 
@@ -94,7 +94,7 @@ class ResultReader:
 
     def __init__(self, kafka: KafkaParams) -> None:
         self._kafka = kafka
-        self._watch = ErrorWatch(kafka.broker.servers)
+        self._watch = LifeWatch(kafka.broker.servers)
         self._lock = threading.Lock()
         self._results = Results()
         self._stopping = threading.Event()

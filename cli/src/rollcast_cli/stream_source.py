@@ -21,7 +21,15 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from rollcast_common.contracts import REQUEST_ID_HEADER
 from rollcast_common.errors import DataError, KafkaUnavailable, RollcastError
-from rollcast_common.kafka import ErrorWatch, KafkaParams, load_kafka_params, make_consumer, make_producer, problem_from
+from rollcast_common.kafka import (
+    ErrorWatch,
+    KafkaParams,
+    LifeWatch,
+    load_kafka_params,
+    make_consumer,
+    make_producer,
+    problem_from,
+)
 
 __all__ = ["Request", "bad_values", "read_rows", "requests"]
 
@@ -80,7 +88,7 @@ class _Source:
     def __init__(self, kafka: KafkaParams, journal: IO[str], group: str | None) -> None:
         self._topic = kafka.topics.full("requests")
         self._servers = kafka.broker.servers
-        self._watch = ErrorWatch(self._servers)
+        self._watch = LifeWatch(self._servers)
         self._producer = make_producer(kafka, self._watch, client_id="stream-source", settings={"linger.ms": 2})
         self._journal = journal
         self._failure: KafkaError | None = None

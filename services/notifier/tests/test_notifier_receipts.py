@@ -119,3 +119,15 @@ def test_a_death_between_publishing_and_forgetting_publishes_again(
     ReceiptPublisher(kafka, outbox, client_id="test").step()
     found = [receipt.request_id for _, receipt in read("notifications")]
     assert sorted(found) == ["r-1", "r-1", "r-2", "r-2"]
+
+
+def test_a_publisher_that_is_left_without_brokers_begins_anew(outbox: Outbox, kafka: KafkaParams, read: Read) -> None:
+    publisher = ReceiptPublisher(kafka, outbox, client_id="test")
+    for _ in range(2):
+        publisher._watch.take_statistics('{"name": "test", "brokers": {}}')
+    assert not publisher.step()
+    assert "begin anew" in str(publisher.problem)
+    outbox.record([made(1)])
+    assert publisher.step()
+    assert publisher.failure is None
+    assert [receipt.state for _, receipt in read("notifications")] == ["queued"]

@@ -10,7 +10,7 @@ from confluent_kafka import OFFSET_STORED, Consumer, KafkaException, Message, To
 
 from rollcast_common.contracts import parse_model_trained
 from rollcast_common.errors import ConfigError, ContractError, KafkaDenied, KafkaProblem, RollcastError
-from rollcast_common.kafka import ErrorWatch, KafkaParams, make_consumer, problem_from
+from rollcast_common.kafka import KafkaParams, LifeWatch, close_consumer, make_consumer, problem_from
 from rollcast_control.bridge import model_version_for
 from rollcast_control.shell import ShellUnavailable
 
@@ -56,14 +56,15 @@ class Bridge:
         self._template_of = template_of
         self._create = create
         self._on_ignored = on_ignored
-        self._watch = ErrorWatch(self._servers)
-        self._consumer: Consumer = make_consumer(
+        self._watch = LifeWatch(self._servers)
+        self._make: Callable[[], Consumer] = lambda: make_consumer(
             kafka,
             self._watch,
             client_id="rollcast-bridge",
             group_id=f"rollcast.{installation}.bridge",
             settings={"auto.offset.reset": "earliest", "fetch.wait.max.ms": 20},
         )
+        self._consumer = self._make()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="bridge", daemon=True)
         self._say_at = 0.0
@@ -90,11 +91,15 @@ class Bridge:
                     raise
                 except (KafkaProblem, KafkaException) as problem:
                     self._say("announcements are not read now", problem)
+                    if self._watch.is_cut_off:
+                        close_consumer(self._consumer)
+                        self._watch = LifeWatch(self._servers)
+                        self._consumer = self._make()
                     self._stopping.wait(_RETRY_SECONDS)
         except BaseException as error:  # noqa: BLE001  # its owner asks, and must hear of it
             self._failure = error
         finally:
-            self._consumer.close()
+            close_consumer(self._consumer)
 
     def _follow(self) -> None:
         self._consumer.assign([TopicPartition(self._topic, number, OFFSET_STORED) for number in self._partitions()])
@@ -106,8 +111,9 @@ class Bridge:
             if (error := message.error()) is not None:
                 self._say("announcements are not read now", problem_from(error, self._doing, self._servers))
             elif self._taken(message):
-                # What is not committed is announced again, and then it is there already.
-                self._consumer.commit(message=message, asynchronous=False)
+                # What is not committed is announced again, and then it is there already. So nobody waits for it: a
+                # client that has lost its way to the cluster would wait for ever.
+                self._consumer.commit(message=message, asynchronous=True)
 
     def _partitions(self) -> list[int]:
         try:

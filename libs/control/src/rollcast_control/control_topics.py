@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from rollcast_common.contracts import Assignment, PredictorStatus
 from rollcast_common.contracts.assignment import decode_assignment, encode_assignment
@@ -85,12 +85,13 @@ class ControlTopics:
         self._publish_problem: tuple[str, float] | None = None
         """And until when it stands: nobody hears that a broker takes writes again but by writing."""
         self._watch = ErrorWatch(self._servers)
-        self._producer = make_producer(
+        self._make: Callable[[], Producer] = lambda: make_producer(
             params,
             self._watch,
             client_id=client_id,
             settings={"acks": "all", "linger.ms": 0, "delivery.timeout.ms": int(_PUBLISH_SECONDS * 1000)},
         )
+        self._producer = self._make()
         self._started = time.monotonic()
 
     # What is observed.
@@ -166,17 +167,21 @@ class ControlTopics:
 
         topic = self._params.topics.full("assignments")
         doing = f"writing to {topic}"
+        producer = self._producer
         try:
             reading = self._assignments.reading
             value = encode_assignment(assignment) if assignment is not None else None
-            self._producer.produce(topic, value, str(identity), on_delivery=delivered)
-            left = self._producer.flush(_PUBLISH_SECONDS)
+            producer.produce(topic, value, str(identity), on_delivery=delivered)
+            left = producer.flush(_PUBLISH_SECONDS)
         except (BufferError, KafkaException) as error:
             raise self._unavailable(f"{doing}: {error}") from None
+        if producer is self._producer and (failed or left):
+            # It may have lost its way to the cluster for good, see LifeWatch: nobody polls this one all the time.
+            self._producer = self._make()
         if failed:
             raise self._unavailable(str(problem_from(failed[0], doing, self._servers)))
         if left:
-            self._producer.purge()
+            producer.purge()
             raise self._unavailable(f"Kafka at {self._servers}: {doing}: no answer within {_PUBLISH_SECONDS:g} s")
         self._publish_problem = None
         held = Published(assignment.generation if assignment is not None else 0, assignment)

@@ -5,14 +5,15 @@ At least once: a receipt is forgotten when the broker has acknowledged it, so a 
 
 import threading
 import time
+from functools import partial
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message
 from msgspec.structs import replace
 
 from rollcast_common.contracts.receipt import Receipt, encode_receipt
-from rollcast_common.errors import RollcastError
-from rollcast_common.kafka import ErrorWatch, KafkaParams, make_producer, problem_from
+from rollcast_common.errors import KafkaUnavailable, RollcastError
+from rollcast_common.kafka import KafkaParams, LifeWatch, make_producer, problem_from
 from rollcast_notifier.outbox import Outbox, OutboxProblem, Transition
 
 __all__ = ["ReceiptPublisher"]
@@ -38,13 +39,10 @@ class ReceiptPublisher:
         self._servers = kafka.broker.servers
         self._all = kafka.topics.full("notifications")
         self._failed = kafka.topics.full("notifications_failed")
-        self._watch = ErrorWatch(self._servers)
-        self._producer = make_producer(
-            kafka,
-            self._watch,
-            client_id=f"{client_id}-receipts",
-            settings={"linger.ms": 5, "delivery.timeout.ms": _DELIVERY_MS},
-        )
+        self._watch = LifeWatch(self._servers)
+        settings = {"linger.ms": 5, "delivery.timeout.ms": _DELIVERY_MS}
+        self._make = partial(make_producer, kafka, client_id=f"{client_id}-receipts", settings=settings)
+        self._producer = self._make(self._watch)
         self._refused: list[KafkaError] = []
         self._say_at = 0.0
         self._stopping = threading.Event()
@@ -84,8 +82,17 @@ class ReceiptPublisher:
         except OutboxProblem as problem:
             self._say(problem)
         self._producer.poll(0)
-        self._watch.check("publishing receipts")
+        self._check()
         return bool(waiting)
+
+    def _check(self) -> None:
+        try:
+            self._watch.check("publishing receipts")
+        except KafkaUnavailable as problem:
+            # What it still held is in the outbox, too.
+            self._say(problem)
+            self._watch = LifeWatch(self._servers)
+            self._producer = self._make(self._watch)
 
     def _publish(self, transitions: list[Transition]) -> bool:
         """Whether the broker has them all."""
@@ -95,11 +102,12 @@ class ReceiptPublisher:
             for topic in (self._all, self._failed) if receipt.state in _FINAL else (self._all,):
                 self._produce(topic, receipt)
         # Each of them arrives or is refused in the end: those under way must not come in between the next ones.
-        while self._producer.flush(_FLUSH_SECONDS):
-            self._watch.check("publishing receipts")
-            if self._stopping.is_set():
+        producer = self._producer
+        while producer.flush(_FLUSH_SECONDS):
+            self._check()
+            if self._stopping.is_set() or producer is not self._producer:
                 return False
-        self._watch.check("publishing receipts")
+        self._check()
         if not self._refused:
             return True
         self._say(problem_from(self._refused[0], f"publishing receipts to {self._all}", self._servers))

@@ -21,7 +21,15 @@ from confluent_kafka import (
 
 from rollcast_common.contracts import Prediction, decode_prediction
 from rollcast_common.errors import ContractError, KafkaDenied, KafkaProblem, KafkaUnavailable, TopicMissing
-from rollcast_common.kafka import ErrorWatch, KafkaParams, make_admin, make_consumer, problem_from
+from rollcast_common.kafka import (
+    ErrorWatch,
+    KafkaParams,
+    LifeWatch,
+    close_consumer,
+    make_admin,
+    make_consumer,
+    problem_from,
+)
 from rollcast_notifier.metrics import NotifierMetrics
 from rollcast_notifier.notification import Notification
 from rollcast_notifier.outbox import Outbox, OutboxProblem
@@ -82,14 +90,14 @@ class Stream:
         """Raises KafkaProblem for what waiting does not mend: a refusal, a missing topic, a second notifier."""
         self._forget_another_topic()
         while not self._stopping.is_set():
-            watch = ErrorWatch(self._servers)
+            watch = LifeWatch(self._servers)
             try:
                 self._read(watch)
             except KafkaDenied:
                 raise
             except KafkaProblem as problem:
                 # Without an outage to explain it, it would come again and again.
-                if not _was_away(watch) or isinstance(problem, TopicMissing):
+                if not (watch.is_cut_off or _was_away(watch)) or isinstance(problem, TopicMissing):
                     raise
                 self._say("reading anew after an outage", problem)
                 self._stopping.wait(_AGAIN_SECONDS)
@@ -139,7 +147,7 @@ class Stream:
                 self._step(consumer, watch)
         finally:
             self._owned.clear()
-            consumer.close()
+            close_consumer(consumer)
 
     def _step(self, consumer: Consumer, watch: ErrorWatch) -> None:
         self.beat = time.monotonic()

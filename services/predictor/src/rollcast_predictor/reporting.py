@@ -8,11 +8,11 @@ from typing import Self
 from uuid import uuid4
 
 import structlog
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, Producer
 
 from rollcast_common.contracts import PredictorStatus
 from rollcast_common.contracts.predictor_status import encode_predictor_status
-from rollcast_common.kafka import ErrorWatch, KafkaParams, make_producer
+from rollcast_common.kafka import KafkaParams, LifeWatch, make_producer
 from rollcast_predictor.metrics import PredictorMetrics
 from rollcast_predictor.outputs import Output
 
@@ -45,8 +45,9 @@ class StatusReporter:
         self._key = key
         self._status = status
         self._metrics = metrics
-        self._watch = ErrorWatch(kafka.broker.servers)
-        self._producer = make_producer(
+        self._servers = kafka.broker.servers
+        self._watch = LifeWatch(self._servers)
+        self._make: Callable[[], Producer] = lambda: make_producer(
             kafka,
             self._watch,
             client_id=f"{client_id}-status",
@@ -59,6 +60,7 @@ class StatusReporter:
                 "queue.buffering.max.kbytes": 32_768,
             },
         )
+        self._producer = self._make()
         self._due = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="status-reporter", daemon=True)
@@ -99,3 +101,7 @@ class StatusReporter:
         with contextlib.suppress(BufferError, KafkaException):
             self._producer.produce(self._topic, encode_predictor_status(status), self._key)
         self._producer.poll(0)
+        if self._watch.is_cut_off:
+            _log.warning("statuses go out by a new client: the old one was left without any broker to ask")
+            self._watch = LifeWatch(self._servers)
+            self._producer = self._make()

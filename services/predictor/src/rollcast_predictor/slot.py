@@ -18,7 +18,9 @@ from rollcast_common.errors import KafkaDenied, KafkaProblem, KafkaUnavailable, 
 from rollcast_common.kafka import (
     ErrorWatch,
     KafkaParams,
+    LifeWatch,
     check_topics,
+    close_consumer,
     make_admin,
     make_consumer,
     problem_from,
@@ -228,10 +230,10 @@ class _Slot:
         Raises KafkaProblem when there was no outage to explain it.
         """
         settings, kafka, heartbeat = self.settings, self.kafka, self.state.heartbeat
-        watch = ErrorWatch(kafka.broker.servers)
+        watch = LifeWatch(kafka.broker.servers)
         with ExitStack() as clients:
             consumer = _make_consumer(kafka, watch, settings)
-            clients.callback(consumer.close)
+            clients.callback(close_consumer, consumer)
             committer: Committer = (
                 TransactionalCommitter(kafka, watch, slot=settings.slot, heartbeat=heartbeat, stopping=self.stopping)
                 if settings.guarantee == "exactly_once"

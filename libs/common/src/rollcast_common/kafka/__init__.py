@@ -1,7 +1,15 @@
 """Access to Kafka: parameters, clients, topics, and errors translated once, here at the edge."""
 
 from rollcast_common.kafka.acls import ABOUT_ROLES, Operation, Pattern, Resource, Right, Role, Scope, rights
-from rollcast_common.kafka.clients import ErrorWatch, make_admin, make_consumer, make_producer, reach_broker
+from rollcast_common.kafka.clients import (
+    ErrorWatch,
+    LifeWatch,
+    close_consumer,
+    make_admin,
+    make_consumer,
+    make_producer,
+    reach_broker,
+)
 from rollcast_common.kafka.errors import Verdict, classify, problem_from
 from rollcast_common.kafka.params import (
     KafkaBrokerParams,
@@ -19,6 +27,7 @@ __all__ = [
     "KafkaBrokerParams",
     "KafkaConsumerParams",
     "KafkaParams",
+    "LifeWatch",
     "Operation",
     "Pattern",
     "Resource",
@@ -31,6 +40,7 @@ __all__ = [
     "Verdict",
     "check_topics",
     "classify",
+    "close_consumer",
     "create_topics",
     "load_kafka_params",
     "make_admin",

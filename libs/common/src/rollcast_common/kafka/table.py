@@ -10,7 +10,7 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from rollcast_common.errors import KafkaDenied, KafkaProblem, RollcastError
-from rollcast_common.kafka.clients import ErrorWatch, make_consumer
+from rollcast_common.kafka.clients import LifeWatch, make_consumer
 from rollcast_common.kafka.errors import problem_from
 from rollcast_common.kafka.params import KafkaParams
 
@@ -76,7 +76,7 @@ class TableFollower:
         self._doing = f"following topic {self.topic}"
         self._wanted = wanted
         self._on_change = on_change
-        self._watch = ErrorWatch(self._servers)
+        self._watch = LifeWatch(self._servers)
         self._make: Callable[[], Consumer] = lambda: make_consumer(
             params,
             self._watch,
@@ -155,6 +155,10 @@ class TableFollower:
                     raise
                 except KafkaProblem as problem:
                     self._note(problem)
+                    if self._watch.is_cut_off:
+                        self._consumer.close()
+                        self._watch = LifeWatch(self._servers)
+                        self._consumer = self._make()
                     self._stopping.wait(_AGAIN_SECONDS)
         except BaseException as error:  # noqa: BLE001  # its owner asks, and must hear of it
             self.failure = error

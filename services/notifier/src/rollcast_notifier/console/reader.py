@@ -10,7 +10,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from rollcast_common.errors import RollcastError
-from rollcast_common.kafka import ErrorWatch, KafkaParams, make_consumer, problem_from
+from rollcast_common.kafka import KafkaParams, LifeWatch, make_consumer, problem_from
 
 __all__ = ["Record", "Source", "TopicReader"]
 
@@ -58,7 +58,7 @@ class TopicReader:
         """Raises ConfigError when librdkafka does not accept a property."""
         self._servers = params.broker.servers
         self._sources: Mapping[str, Source] = {params.topics.full(source.topic): source for source in sources}
-        self._watch = ErrorWatch(self._servers)
+        self._watch = LifeWatch(self._servers)
         self._make: Callable[[], Consumer] = lambda: make_consumer(
             params,
             self._watch,
@@ -119,7 +119,7 @@ class TopicReader:
         self._consumer.close()
         self._history.clear()
         while not self._stopping.wait(_AGAIN_SECONDS):
-            self._watch = ErrorWatch(self._servers)
+            self._watch = LifeWatch(self._servers)
             try:
                 self._consumer = self._make()
             except RollcastError as problem:  # a password's file may be away for a moment
