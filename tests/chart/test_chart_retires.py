@@ -102,6 +102,99 @@ def test_the_hook_waits_until_the_operator_is_gone(render: Render, kube_api: Kub
     assert _finalizers(kube_api, models)["live"] == []
 
 
+_WITH_SETTINGS = {"s3.accessKeyId": "access", "s3.secretAccessKey": "secret", "networkPolicy.enabled": True}
+_SETTINGS = [
+    "configmap/rollcast-kafka",
+    "configmap/rollcast-s3",
+    "networkpolicy.networking.k8s.io/rollcast-predictor",
+    "secret/rollcast-s3",
+]
+
+
+def _settings(api: KubeApi, namespace: str) -> list[str]:
+    found = api.kubectl("get", "configmaps,secrets,networkpolicies", "--namespace", namespace, "--output", "name")
+    return sorted(name for name in found.split() if "kube-root-ca.crt" not in name)
+
+
+def _keep(api: KubeApi, objects: list[Json]) -> None:
+    """What helm leaves there."""
+    api.apply(*[o for o in objects if o["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"])
+
+
+def test_where_nothing_is_served_the_settings_of_slots_go_too(render: Render, kube_api: KubeApi) -> None:
+    kube_api.install_crd(_CRD)
+    unused, namespace = kube_api.namespace(), kube_api.namespace()
+    settings = {"models.namespaces": [unused], "crds.enabled": False, **_WITH_SETTINGS}
+    objects = render(CI / "minimal-values.yaml", settings=settings, namespace=namespace)
+    kubeconfig = _install(kube_api, objects)
+    _keep(kube_api, objects)
+    kube_api.kubectl("create", "configmap", "of-somebody-else", "--namespace", unused)
+    assert _settings(kube_api, unused) == ["configmap/of-somebody-else", *_SETTINGS]
+
+    result = _run_hook(objects, kubeconfig)
+
+    assert result.returncode == 0, result.stderr
+    assert _settings(kube_api, unused) == ["configmap/of-somebody-else"]
+
+
+@pytest.mark.parametrize("who", ["a ModelVersion", "a slot"])
+def test_where_something_is_served_its_settings_stay(render: Render, kube_api: KubeApi, models: str, who: str) -> None:
+    namespace = kube_api.namespace()
+    settings = {"models.namespaces": [models], "crds.enabled": False, **_WITH_SETTINGS}
+    objects = render(CI / "minimal-values.yaml", settings=settings, namespace=namespace)
+    kubeconfig = _install(kube_api, objects)
+    _keep(kube_api, objects)
+    if who == "a slot":
+        labels = {"app.kubernetes.io/managed-by": "rollcast-operator"}
+        template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "predictor", "image": "slot:1"}]}}
+        spec = {"serviceName": "m", "selector": {"matchLabels": labels}, "template": template}
+        metadata = {"name": "m", "namespace": models, "labels": labels}
+        kube_api.apply({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": metadata, "spec": spec})
+        kube_api.kubectl(
+            "patch", "mv", "shared", "-n", models, "--type=merge", "-p", '{"metadata":{"finalizers":null}}'
+        )
+        kube_api.kubectl("patch", "mv", "live", "-n", models, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+        kube_api.kubectl("delete", "mv", "--all", "--namespace", models)
+
+    assert _run_hook(objects, kubeconfig).returncode == 0
+
+    assert _settings(kube_api, models) == _SETTINGS
+
+
+_RETIRING = [path for path in sorted(CI.glob("*-values.yaml")) if "retire:" not in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("values", _RETIRING, ids=lambda path: path.stem)
+def test_all_that_stays_beside_slots_is_known_to_the_hook(render: Render, values: Path) -> None:
+    """Whatever helm is told to keep and the operator's definition is not: the hook has its name and the right."""
+    objects = render(values)
+    kept = {
+        (o["metadata"]["namespace"], _plural(o["kind"]), o["metadata"]["name"])
+        for o in objects
+        if o["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
+        and "namespace" in o["metadata"]
+    }
+    (hook,) = [pod for owner, pod in pods(objects) if owner["metadata"]["name"].endswith("-retire")]
+    arguments = hook["spec"]["containers"][0]["args"]
+    known = {tuple(a.partition("=")[2].split("/")) for a in arguments if a.startswith("--slot-setting=")}
+    assert kept <= known
+    may_delete = {
+        (role["metadata"]["namespace"], resource, name)
+        for role in of_kind(objects, "Role")
+        if role["metadata"]["name"].endswith("-retire-settings")
+        for rule in role["rules"]
+        if rule["verbs"] == ["delete"]
+        for resource in rule["resources"]
+        for name in rule["resourceNames"]
+    }
+    assert known == may_delete
+
+
+def _plural(kind: str) -> str:
+    lower = kind.lower()
+    return f"{lower[:-1]}ies" if lower.endswith("y") else f"{lower}s"
+
+
 def test_nothing_to_retire_is_no_error(render: Render, kube_api: KubeApi) -> None:
     """A half-installed release can be uninstalled, too."""
     namespace = kube_api.namespace()
@@ -118,6 +211,8 @@ def test_the_hook_may_do_nothing_else(render: Render, kube_api: KubeApi, models:
     for arguments in (
         ("delete", "modelversion", "bare", "--namespace", models),
         ("get", "secrets", "--namespace", namespace),
+        ("get", "secrets", "--namespace", models),
+        ("delete", "configmap", "kube-root-ca.crt", "--namespace", models),
         ("delete", "deployment", "rollcast-operator", "--namespace", namespace),
         ("get", "modelversions", "--all-namespaces"),
     ):

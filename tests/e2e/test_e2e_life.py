@@ -232,13 +232,6 @@ def test_uninstalling_leaves_what_must_not_be_lost(installed: Installation) -> N
     installed.remove_own()
     installed.uninstall()
     cluster.wait(lambda: not cluster.items("pods"), "no pod is left")
-    # What slots need stays, for they may still run; and the notifier's outbox.
-    kept = {
-        "configmap/rollcast-kafka",
-        "configmap/rollcast-s3",
-        "secret/rollcast-s3",
-        "networkpolicy.networking.k8s.io/rollcast-predictor",
-    }
     outboxes = ["persistentvolumeclaim/outbox-rollcast-notifier-0"] if "rollcast-notifier" in IMAGES else []
-    assert [name for name in cluster.everything() if name not in kept] == outboxes
+    assert cluster.everything() == outboxes
     assert cluster.get("crd", "modelversions.rollcast.dev")

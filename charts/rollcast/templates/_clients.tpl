@@ -228,3 +228,11 @@
     name: {{ . }}
 {{- end }}
 {{- end -}}
+
+{{/* The Secrets of the user's own that slots need. */}}
+{{- define "rollcast.secretsToCopy" -}}
+{{- $kafka := .Values.kafka -}}
+{{- $users := list (get $kafka.users "predictor" | default dict).secretName (get $kafka.users "autoscaler" | default dict).secretName -}}
+{{- $shared := list $kafka.secret.name $kafka.ca.secretName .Values.s3.secret.name .Values.s3.ca.secretName -}}
+{{- dict "items" (concat $users $shared | compact | uniq) | toJson -}}
+{{- end -}}

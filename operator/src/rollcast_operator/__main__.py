@@ -25,7 +25,7 @@ from rollcast_common.logs import configure_logs
 from rollcast_common.service import service_run
 from rollcast_operator.app import run_operator
 from rollcast_operator.kube import connect
-from rollcast_operator.retiring import retire
+from rollcast_operator.retiring import SlotSetting, retire
 from rollcast_operator.settings import OperatorSettings, load_operator_config
 
 __all__ = ["app"]
@@ -158,11 +158,18 @@ def make_retire(
     cluster_wide: Annotated[
         bool, typer.Option("--cluster-wide", envvar="ROLLCAST_CLUSTER_WIDE", help="Those of all namespaces.")
     ] = False,
+    slot_setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAMESPACE/configmaps/NAME (or secrets, networkpolicies, triggerauthentications): deleted where there "
+            "is neither a slot nor a ModelVersion; repeatable."
+        ),
+    ] = None,
     timeout_seconds: Annotated[float, typer.Option(min=1, help="How long all of it may take.")] = 120.0,
 ) -> None:
     """Stop the operator and take its finalizers off, so that ModelVersions can be deleted without it.
 
-    Nothing else changes: predictors go on with what they serve, and an operator that is installed later goes on, too.
+    Predictors go on with what they serve, and an operator that is installed later goes on, too.
     """
     with _told_as_log():
         if cluster_wide == bool(watch_namespace):
@@ -175,6 +182,7 @@ def make_retire(
             kube,
             namespaces=watch_namespace or (),
             deployment=(namespace, deployment) if deployment else None,
+            slot_settings=[SlotSetting.parse(text) for text in slot_setting or ()],
             timeout_seconds=timeout_seconds,
         )
         structlog.get_logger().info("the operator is retired", released=released)

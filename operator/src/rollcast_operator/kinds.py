@@ -16,16 +16,20 @@ __all__ = [
     "MANAGED_BY_LABEL",
     "MODEL_LABEL",
     "MODEL_VERSION",
+    "NETWORK_POLICY",
     "POD",
     "SCALED_OBJECT",
+    "SECRET",
     "SERVICE",
     "SERVICE_ACCOUNT",
     "STATEFUL_SET",
+    "TRIGGER_AUTHENTICATION",
     "VERSION_ANNOTATION",
 ]
 
 MODEL_VERSION = Kind("rollcast.dev/v1alpha1", "ModelVersion", "modelversions")
 CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
+SECRET = Kind("v1", "Secret", "secrets")
 EVENT = Kind("v1", "Event", "events")
 SERVICE = Kind("v1", "Service", "services")
 SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
@@ -33,7 +37,9 @@ POD = Kind("v1", "Pod", "pods")
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 STATEFUL_SET = Kind("apps/v1", "StatefulSet", "statefulsets")
 DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
+TRIGGER_AUTHENTICATION = Kind("keda.sh/v1alpha1", "TriggerAuthentication", "triggerauthentications")
 
 FINALIZER = "rollcast.dev/finalizer"
 KOPF_FINALIZER = "rollcast.dev/kopf"
