@@ -163,6 +163,19 @@ def test_new_rules_do_not_forget_how_much_was_told(tmp_path: Path) -> None:
     assert {told.dropped for told in after.select([a_prediction(1)], [0])} == {"rate limit"}
 
 
+def test_new_rules_go_on_counting_what_failed(tmp_path: Path) -> None:
+    text = """
+channels: {log: {type: log}}
+subscriptions:
+  - {name: unwritten, to: ["log:y"], template: "{{ features.a / 0 }}"}
+"""
+    before = a_book(tmp_path, text)
+    before.select([a_prediction(1, {"a": "1"})], [1])
+    (tmp_path / "notifications.yaml").write_text(f"{text}  - {{name: new, to: ['log:z']}}\n")
+    after = RuleBook.load(tmp_path / "notifications.yaml", before=before)
+    assert after.failures == {"unwritten": 1, "new": 0}
+
+
 # Failures at run time.
 
 

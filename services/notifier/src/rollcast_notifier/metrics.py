@@ -1,5 +1,6 @@
 """The notifier's metrics. All are counted after they are recorded: what a kill undid, did not happen."""
 
+from collections.abc import Mapping
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -54,8 +55,26 @@ class NotifierMetrics:
         self.lag = gauge("lag_records", "Predictions that are not read yet.")
         self.rules = gauge("rules", "Subscriptions in force.")
         self.rules_reload_failures = counter("rules_reload_failures", "Times that a changed rule file was refused.")
+        self.rule_failures = counter(
+            "rule_failures",
+            "Predictions that a subscription could not be held against, or not be put into words for.",
+            "subscription",
+        )
+        self.refused_replies = counter(
+            "refused_replies", "Requests that wanted to be answered to somebody who is not allowed."
+        )
         self.console_sessions = gauge("console_sessions", "Pages of the web console that are open.")
         ProcessCollector(registry=registry)
+        self._rule_failures: dict[str, int] = {}
+        self._refused_replies = 0
+
+    def show_rules(self, failures: Mapping[str, int], refused_replies: int) -> None:
+        """Totals since the start; a subscription's counter begins at 0."""
+        for name, total in failures.items():
+            self.rule_failures.labels(name).inc(total - self._rule_failures.get(name, 0))
+        self._rule_failures = dict(failures)
+        self.refused_replies.inc(refused_replies - self._refused_replies)
+        self._refused_replies = refused_replies
 
     def show_channel(self, name: str) -> None:
         """Its counters begin at 0, so that the first of a kind is seen as a rise."""

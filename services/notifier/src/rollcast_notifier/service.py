@@ -343,7 +343,9 @@ class _Notifier:
         for name in self._channels:
             metrics.channel_up.labels(name).set(self._state.problem_of(name) is None)
         metrics.outbox_bytes.set(self._outbox.size_bytes)
-        metrics.rules.set(self._rules.current.count)
+        rules = self._rules.current
+        metrics.rules.set(rules.count)
+        metrics.show_rules(dict(rules.failures), rules.refused_replies)
         failures = self._rules.failures
         metrics.rules_reload_failures.inc(failures - self._rules_failures)
         self._rules_failures = failures

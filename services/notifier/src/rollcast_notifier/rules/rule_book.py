@@ -57,10 +57,14 @@ class RuleBook:
         self._writers = [compile_template(s.template) if s.template is not None else None for s in self._subscriptions]
         self.buckets: Buckets = before.buckets if before is not None else Buckets()
         self._said: dict[str, float] = {}
-        self.failures: dict[str, int] = {}
-        """How many predictions each subscription could not be held against, or not be put into words for."""
+        self.failures = dict.fromkeys((s.name for s in self._subscriptions), 0)
+        """How many predictions each subscription could not be held against, or not be put into words for; those of the
+        rules before are counted on."""
         self.refused_replies = 0
         """Requests that wanted to be answered to somebody who is not allowed."""
+        if before is not None:
+            self.failures |= before.failures
+            self.refused_replies = before.refused_replies
 
     @classmethod
     def load(cls, path: Path, *, before: "RuleBook | None" = None, warn: _Warn | None = None) -> Self:
@@ -197,7 +201,7 @@ class RuleBook:
         self._failed(subscription.name, f"its condition cannot be computed, so it is not told: {why}")
 
     def _failed(self, name: str, why: str) -> None:
-        self.failures[name] = self.failures.get(name, 0) + 1
+        self.failures[name] += 1
         self._say(
             name, "a subscription failed for a prediction", subscription=name, why=why, so_far=self.failures[name]
         )
