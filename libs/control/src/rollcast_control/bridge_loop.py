@@ -110,7 +110,11 @@ class Bridge:
                 continue
             if (error := message.error()) is not None:
                 self._say("announcements are not read now", problem_from(error, self._doing, self._servers))
-            elif self._taken(message):
+                # A consumer that could not learn where to begin, from a coordinator that is just moving, does not ask
+                # again: it is told anew what to read.
+                self._stopping.wait(_RETRY_SECONDS)
+                return
+            if self._taken(message):
                 # What is not committed is announced again, and then it is there already. So nobody waits for it: a
                 # client that has lost its way to the cluster would wait for ever.
                 self._consumer.commit(message=message, asynchronous=True)
