@@ -13,6 +13,7 @@ from rollcast_common.errors import ConfigError
 from rollcast_notifier.notification import OnUnknown, Receiver, notification_id, reference_of
 from rollcast_notifier.rules.document import WrongNotifications, load_notifications
 from rollcast_notifier.rules.rule_book import RuleBook
+from rollcast_notifier.rules.templates import TextFailed
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -198,6 +199,20 @@ subscriptions:
         assert [told.text.startswith("wine-price says 1") for told in found if told.subscription == name] == [True] * 3
     assert book.failures == {"fails": 2, "unwritten": 3, "empty": 3}
     assert sorted(line["subscription"] for line in lines) == ["empty", "fails", "unwritten"]
+
+
+def test_a_reply_whose_words_fail_is_a_plain_sentence(book: RuleBook, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: object) -> str:
+        raise TextFailed("no words")
+
+    monkeypatch.setattr("rollcast_notifier.rules.rule_book._write_reply", fails)
+    (told,) = [
+        told
+        for told in book.select([a_prediction(7, headers={"reply-to": "console:carl"})], [1])
+        if told.subscription == "reply"
+    ]
+    assert told.text.startswith("wine-price says 7")
+    assert book.failures["reply"] == 1
 
 
 # The file.

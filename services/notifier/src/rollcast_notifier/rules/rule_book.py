@@ -201,7 +201,8 @@ class RuleBook:
         self._failed(subscription.name, f"its condition cannot be computed, so it is not told: {why}")
 
     def _failed(self, name: str, why: str) -> None:
-        self.failures[name] += 1
+        # The plain reply to who asked is no subscription of the file.
+        self.failures[name] = self.failures.get(name, 0) + 1
         self._say(
             name, "a subscription failed for a prediction", subscription=name, why=why, so_far=self.failures[name]
         )
