@@ -133,7 +133,7 @@ def _are_cleared(kube: Kube, namespace: str, settings: Sequence[SlotSetting]) ->
 
 def _has_any(kube: Kube, kind: Kind, namespace: str, labels: Mapping[str, str] | None = None) -> bool:
     try:
-        return any(True for _ in kube.list_all(kind, namespace, labels=labels))
+        return any(kube.list_all(kind, namespace, labels=labels))
     except Gone:  # the kind is not even defined
         return False
 

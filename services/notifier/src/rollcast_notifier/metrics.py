@@ -69,10 +69,10 @@ class NotifierMetrics:
         self._refused_replies = 0
 
     def show_rules(self, failures: Mapping[str, int], refused_replies: int) -> None:
-        """Totals since the start; a subscription's counter begins at 0."""
-        for name, total in failures.items():
-            self.rule_failures.labels(name).inc(total - self._rule_failures.get(name, 0))
-        self._rule_failures = dict(failures)
+        """Totals since the start, which may grow meanwhile; a subscription's counter begins at 0."""
+        before, self._rule_failures = self._rule_failures, dict(failures)
+        for name, total in self._rule_failures.items():
+            self.rule_failures.labels(name).inc(total - before.get(name, 0))
         self.refused_replies.inc(refused_replies - self._refused_replies)
         self._refused_replies = refused_replies
 

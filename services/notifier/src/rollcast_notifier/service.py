@@ -345,7 +345,7 @@ class _Notifier:
         metrics.outbox_bytes.set(self._outbox.size_bytes)
         rules = self._rules.current
         metrics.rules.set(rules.count)
-        metrics.show_rules(dict(rules.failures), rules.refused_replies)
+        metrics.show_rules(rules.failures, rules.refused_replies)
         failures = self._rules.failures
         metrics.rules_reload_failures.inc(failures - self._rules_failures)
         self._rules_failures = failures
