@@ -5,8 +5,10 @@ import time
 from collections.abc import Collection, Iterator
 
 import pytest
-from tests.env.kafka import RealKafka
+from tests.env.goodbye import GoodbyeProxy
+from tests.env.kafka import RealKafka, params_for
 
+from rollcast_cli.local.ports import free_ports
 from rollcast_cli.local.processes import wait_until
 from rollcast_common.errors import KafkaProblem
 from rollcast_common.kafka import (
@@ -118,6 +120,22 @@ def test_a_broker_that_goes_when_all_is_read_is_missed_and_found_again(
     # Nothing new is written, and it is known all the same that it would be read.
     wait_until(lambda: table.problem is None, what="it is found", timeout_seconds=20)
     assert table.caught_up
+
+
+def test_a_row_that_was_read_ends_the_problem(params: KafkaParams, kafka: RealKafka) -> None:
+    put(params, *[("a", b"%d" % number) for number in range(3000)])  # of which the first come without the end
+    told: list[tuple[Collection[str], str | None]] = []
+    (port,) = free_ports(1)
+    far = params_for(f"127.0.0.1:{port}").model_copy(update={"topics": params.topics})
+    follower = TableFollower(
+        far, "assignments", client_id="test", on_change=lambda keys: told.append((keys, follower.problem))
+    )
+    with follower:
+        wait_until(lambda: follower.problem is not None, what="nobody listens there", timeout_seconds=SECONDS)
+        with GoodbyeProxy(port, int(kafka.servers.rpartition(":")[2])).running():
+            wait_for(follower, "a", b"2999")
+            wait_until(lambda: follower.caught_up, what="read to its end", timeout_seconds=SECONDS)
+    assert {problem for keys, problem in told if keys} == {None}
 
 
 def test_somebody_is_told_of_changes(params: KafkaParams) -> None:

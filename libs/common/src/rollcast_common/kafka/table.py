@@ -201,6 +201,7 @@ class TableFollower:
         for message in self._consumer.consume(_MOST_AT_ONCE, _POLL_SECONDS):
             error = message.error()
             if error is None:
+                has_news |= self._reads()
                 changed |= self._take(message)
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # as above
                 has_news |= self._read_to_the_end(message.partition() or 0)
@@ -236,24 +237,30 @@ class TableFollower:
             self._consumer.list_topics(self.topic, timeout=_PROBE_SECONDS)
         except KafkaException as error:
             problem = problem_from(error.args[0], self._doing, self._servers)
-            was, self._is_away = self._is_away, True
-            self._probe_at = time.monotonic() + _PROBE_SECONDS / 2
-            if not was:
+            if not self._is_away:
                 _log.warning("topic cannot be followed now", topic=self.topic, problem=str(problem))
-                self.problem = str(problem)
-            return not was
+            self._is_away = True
+            self._probe_at = time.monotonic() + _PROBE_SECONDS / 2
+            # Whenever it is asked: what was fetched before may have been read since.
+            was, self.problem = self.problem, str(problem)
+            return was is None
         if not self._is_away:
             return False
         self._is_away, self.problem = False, None
         return True
 
-    def _read_to_the_end(self, partition: int) -> bool:
+    def _reads(self) -> bool:
+        """Whether it is news that it does."""
         was, self.problem = self.problem, None
+        return was is not None
+
+    def _read_to_the_end(self, partition: int) -> bool:
+        is_news = self._reads()
         self._unread.discard(partition)
         if not self.caught_up and not self._unread:
             self.caught_up = True
             return True
-        return was is not None
+        return is_news
 
     def _take(self, message: Message) -> set[str]:
         key = (message.key() or b"").decode("utf-8", "replace")

@@ -1,6 +1,7 @@
 """The topics: their names, how they are created, and the check at start that they are there."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -17,6 +18,8 @@ MAX_REQUEST_BYTES = 1_048_576
 MAX_DEAD_LETTER_BYTES = 8_388_608
 
 _DAY_MS = 86_400_000
+_KNOWN_SECONDS = 5.0
+_KNOWN_AGAIN_SECONDS = 0.05
 _COMPACTED = {"cleanup.policy": "compact", "segment.ms": "3600000", "min.cleanable.dirty.ratio": "0.1"}
 """Of each key the last record counts. A slot reads these topics to their end before it serves, so they stay short."""
 
@@ -109,7 +112,20 @@ def create_topics(
         todo = again
         if todo:
             time.sleep(0.1)
+    _wait_until_known(admin, [name for name, created in result.items() if created])
     return result
+
+
+def _wait_until_known(admin: AdminClient, names: list[str]) -> None:
+    """A controller answers that a topic is created a moment before the brokers know it, and whoever asks them in
+    between is told that there is none. Who may create a topic need not be allowed to see it: then this gives up.
+    """
+    deadline = time.monotonic() + _KNOWN_SECONDS
+    with suppress(KafkaException):
+        while names and time.monotonic() < deadline:
+            topics = admin.list_topics(timeout=_KNOWN_SECONDS).topics
+            names = [name for name in names if name not in topics or topics[name].error is not None]
+            time.sleep(_KNOWN_AGAIN_SECONDS if names else 0)
 
 
 def check_topics(
