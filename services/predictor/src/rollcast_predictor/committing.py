@@ -25,8 +25,8 @@ _TRANSACTION_SECONDS = 10.0
 """Longer than this Kafka keeps no transaction open."""
 
 _ABANDONED_SECONDS = 6.0
-"""A call within a transaction that takes longer may never return. Giving it up is safe: the next producer of the slot
-ends the transaction one way or the other before anything is read again."""
+"""A call that takes longer may never return. Giving it up within a transaction is safe: the next producer of the slot
+ends the transaction one way or the other before anything is read again. Without one its rows may be doubled."""
 
 _RETRY_SECONDS = 0.1
 _SAY_EVERY_SECONDS = 30.0
@@ -134,7 +134,8 @@ class _Calls:
     """Calls made in a thread of their own, one at a time, so that one that never returns can be left behind.
 
     After a broker's restart `send_offsets_to_transaction` of librdkafka 2.16 has been seen to wait for ever for the
-    answer to a request that was lost with its connection, whatever the timeout.
+    answer to a request that was lost with its connection, whatever the timeout. A consumer's `commit` knows no timeout
+    at all: after the last broker's goodbye (see LifeWatch) nobody answers it.
     """
 
     def __init__(self) -> None:
@@ -163,6 +164,10 @@ class _Calls:
 
     def close(self) -> None:
         self._todo.put(None)
+
+
+def _no_answer(doing: str, servers: str, seconds: float) -> KafkaUnavailable:
+    return KafkaUnavailable(f"Kafka at {servers}: {doing}: no answer within {seconds:g} s; is it running?")
 
 
 class TransactionalCommitter:
@@ -247,9 +252,7 @@ class TransactionalCommitter:
             try:
                 self._calls.call(call, timeout_seconds=longest)
             except TimeoutError:
-                raise KafkaUnavailable(
-                    f"Kafka at {self._servers}: {doing}: no answer within {longest:g} s; is it running?"
-                ) from None
+                raise _no_answer(doing, self._servers, longest) from None
             except KafkaException as error:
                 cause: KafkaError = error.args[0]
                 if classify(cause) is not Verdict.RETRY:
@@ -283,6 +286,7 @@ class AtLeastOnceCommitter:
         self._consumer = consumer
         self._heartbeat = heartbeat
         self._producing = _Producing(params, watch, client_id=slot, settings={"delivery.timeout.ms": 30_000})
+        self._calls = _Calls()
 
     def start(self) -> None: ...
 
@@ -296,7 +300,11 @@ class AtLeastOnceCommitter:
             raise problem_from(failure, "producing", self._servers)
         offsets = [TopicPartition(topic, number, offset) for (topic, number), offset in batch.next_offsets().items()]
         try:
-            self._consumer.commit(offsets=offsets, asynchronous=False)
+            self._calls.call(
+                lambda: self._consumer.commit(offsets=offsets, asynchronous=False), timeout_seconds=_ABANDONED_SECONDS
+            )
+        except TimeoutError:
+            raise _no_answer("committing offsets", self._servers, _ABANDONED_SECONDS) from None
         except KafkaException as error:
             cause: KafkaError = error.args[0]
             if classify(cause) is Verdict.FATAL and not cause.retriable() and cause.fatal():
@@ -326,4 +334,5 @@ class AtLeastOnceCommitter:
         self._producing.producer.poll(0)
 
     def close(self) -> None:
+        self._calls.close()
         self._producing.producer.flush(10)
