@@ -1,7 +1,6 @@
 """Dead letters are listed, shown and sent again; each of them once, whoever asks how often."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from rollcast_cli.dead_letters import Filter, Letter, parse_place, parse_since, 
 from rollcast_common.contracts import DeadLetter, DeadLetterReason
 from rollcast_common.contracts.dead_letter import dead_letter_headers
 from rollcast_common.errors import ConfigError
-from rollcast_common.kafka import ErrorWatch, KafkaParams, make_consumer, make_producer
+from rollcast_common.kafka import ErrorWatch, KafkaParams, make_consumer, make_producer, read_to_end
 
 ALL = Filter()
 
@@ -42,23 +41,21 @@ def bury(params: KafkaParams, *letters: tuple[DeadLetterReason, bytes | None, bo
         )
         headers = [("request-id", f"r-{number}".encode()), ("colour", b"red"), *dead_letter_headers(facts)]
         producer.produce(params.topics.full("dead_letters"), value, f"key-{number}", headers=list(headers))
-    assert producer.flush(30) == 0
+    assert producer.flush(120) == 0
 
 
 def requests_of(params: KafkaParams, count: int) -> list[tuple[bytes | None, bytes | None, dict[str, bytes]]]:
-    """The first `count` records of topic requests: key, value, headers; and no further one within a moment."""
-    consumer = make_consumer(params, ErrorWatch(""), client_id="test", group_id=f"{params.topics.prefix}reader")
-    consumer.subscribe([params.topics.full("requests")])
+    """The `count` records that topic requests has, and no more: key, value, headers."""
+    watch = ErrorWatch(params.broker.servers)
+    consumer = make_consumer(params, watch, client_id="test", group_id=f"{params.topics.prefix}reader")
     found: list[tuple[bytes | None, bytes | None, dict[str, bytes]]] = []
-    deadline = time.monotonic() + 20
-    while len(found) < count and time.monotonic() < deadline:
-        message = consumer.poll(0.2)
-        if message is not None and message.error() is None:
+    try:
+        for message in read_to_end(consumer, params.topics.full("requests"), watch, params.broker.servers):
             headers: dict[str, bytes] = dict(message.headers() or [])  # type: ignore[arg-type]  # a list of pairs
             found.append((message.key(), message.value(), headers))
+    finally:
+        consumer.close()
     assert len(found) == count
-    assert consumer.poll(1.0) is None
-    consumer.close()
     return sorted(found, key=lambda record: record[0] or b"")
 
 

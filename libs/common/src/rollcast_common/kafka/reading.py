@@ -19,18 +19,23 @@ def topic_ends(consumer: Consumer, topic: str, servers: str) -> list[TopicPartit
 
     Raises KafkaProblem when the topic is missing or no broker answers.
     """
+    found = _watermarks(consumer, topic, servers)
+    return [TopicPartition(topic, number, end) for number, (_, end) in found.items()]
+
+
+def _watermarks(consumer: Consumer, topic: str, servers: str) -> dict[int, tuple[int, int]]:
+    """Of each partition where it begins and where it ends; to a consumer of committed records, before what is open."""
     doing = f"reading {topic}"
     try:
         metadata = consumer.list_topics(topic, timeout=10).topics[topic]
         if metadata.error is not None:
             raise problem_from(metadata.error, doing, servers)
-        ends = []
-        for number in metadata.partitions:
-            watermarks = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
-            ends.append(TopicPartition(topic, number, watermarks[1]))
+        return {
+            number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
+            for number in metadata.partitions
+        }
     except KafkaException as error:
         raise problem_from(error.args[0], doing, servers) from None
-    return ends
 
 
 def read_to_end(
@@ -38,13 +43,15 @@ def read_to_end(
 ) -> Iterator[Message]:
     """Every record of the topic, from its beginning to where it ends when this is called.
 
-    The consumer is assigned anew; with isolation `read_committed` it waits for transactions that are open.
+    The consumer is a fresh one and assigned here; with isolation `read_committed` it waits for transactions that are
+    open: also one whose writer was just told that it is committed is so for another moment.
     Raises KafkaProblem; KafkaUnavailable when the end is not reached in time.
     """
-    ends = {end.partition: end.offset for end in topic_ends(consumer, topic, servers)}
-    places = [TopicPartition(topic, number, 0) for number in ends]
+    found = _watermarks(consumer, topic, servers)
+    places = [TopicPartition(topic, number, low) for number, (low, _) in found.items()]
     consumer.assign(places)
-    unread = {number for number, end in ends.items() if end > 0}
+    ends: dict[int, int] = {}
+    unread = set(found)
     deadline = time.monotonic() + timeout_seconds
     while unread:
         if time.monotonic() > deadline:
@@ -62,5 +69,12 @@ def read_to_end(
         watch.check(f"reading {topic}")
         # Not the last record's offset: in a topic written in transactions the last one is a marker.
         for place in consumer.position(places):
-            if place.offset >= ends[place.partition]:
+            low, committed_end = found[place.partition]
+            if place.partition not in ends:
+                # Only the answer to a fetch says where the partition ends with what is still open.
+                end = consumer.get_watermark_offsets(TopicPartition(topic, place.partition), cached=True)[1]
+                if end < 0:
+                    continue
+                ends[place.partition] = max(end, committed_end)
+            if max(place.offset, low) >= ends[place.partition]:
                 unread.discard(place.partition)
