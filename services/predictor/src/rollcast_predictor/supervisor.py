@@ -54,13 +54,16 @@ class Control:
         return self._socket.recv(1) == b"g"
 
     def serving(self) -> None:
-        self._socket.send(b"s")
+        with contextlib.suppress(OSError):  # the supervisor is gone, and whoever waits for its end hears of that
+            self._socket.send(b"s")
 
     def on_end(self, call: Callable[[], None]) -> None:
         """Call back when the supervisor is gone."""
 
         def watch() -> None:
-            self._socket.recv(1)
+            # An error, too, is its end: so says the kernel when it went without reading all that we had said.
+            with contextlib.suppress(OSError):
+                self._socket.recv(1)
             call()
 
         threading.Thread(target=watch, name="supervisor-watch", daemon=True).start()
@@ -154,7 +157,7 @@ class _Supervisor:
         if self._wake in readable:
             self._wake.recv(4096)
         active = self._active
-        if active is not None and active.control in readable and active.control.recv(1) == b"s":
+        if active is not None and active.control in readable and _said(active.control) == b"s":
             active.served = self._served_once = True
             # Only now: while one starts, another beside it would take its processor.
             if self._wants_standby and self._standby is None and not self._stopping.is_set():
@@ -216,6 +219,14 @@ class _Supervisor:
             self._standby.control.close()
             self._standby.process.wait()
             self._standby = None
+
+
+def _said(control: socket.socket) -> bytes:
+    """A streamer that has died before it read "go" is an error to the kernel; to us it is one that ends."""
+    try:
+        return control.recv(1)
+    except ConnectionResetError:
+        return b""
 
 
 def _forget(streamer: _Streamer, code: int) -> None:
