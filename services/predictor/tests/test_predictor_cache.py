@@ -88,9 +88,10 @@ def test_a_digest_that_is_a_path_reaches_no_file(cache: ModelCache, store: Artif
 def test_the_longest_unused_files_are_forgotten(cache: ModelCache, store: ArtifactStore, tmp_path: Path) -> None:
     """Of two models, each with its card, four files; what is used again counts as new."""
     refs = [put(store, tmp_path, str(number), b"%d" % number) for number in range(5)]
+    began = time.time()
     for age, ref in enumerate(reversed(refs[:4])):
-        path = cache.get(ref).path
-        os.utime(path, (time.time() - 100 - age, time.time() - 100 - age))
+        used = began - 100 - age
+        os.utime(cache.get(ref).path, (used, used))
     cache.get(refs[0])
     cache.get(refs[4])
     folder = tmp_path / "cache"

@@ -33,11 +33,11 @@ from rollcast_predictor.lineup import Lineup
 from rollcast_predictor.metrics import PredictorMetrics
 from rollcast_predictor.model_cache import ModelCache
 from rollcast_predictor.model_loader import ModelLoader
-from rollcast_predictor.served_model import ServedModel
+from rollcast_predictor.served_model import ServedModel, start_host
 from rollcast_predictor.settings import PredictorSettings
 from rollcast_predictor.wire import ScoreBatch
 
-SECONDS = 40.0
+SECONDS = 120.0
 
 
 class Told:
@@ -194,15 +194,25 @@ def test_what_is_assigned_is_served(bench: Bench) -> None:
         assert (report.state, report.version) == ("ready", "v1")
 
 
-def test_a_candidate_comes_into_the_line_up_when_it_is_ready_and_stable_plays_on(bench: Bench) -> None:
+def test_a_candidate_comes_into_the_line_up_when_it_is_ready_and_stable_plays_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stable, candidate = bench.model("v1", 2), bench.model("v2", 3)
     bench.told.assign(stable)
     with bench.loader:
         serving = bench.next_model()
+        may_load = threading.Event()
+
+        def start_when_told(*order: Any, **limits: Any) -> Any:
+            assert may_load.wait(SECONDS)
+            return start_host(*order, **limits)
+
+        monkeypatch.setattr("rollcast_predictor.model_loader.start_host", start_when_told)
         bench.told.assign(stable, candidate, weight=5.0, salt="0" * 16)
         first = bench.lineup()
         # At once, without waiting for anybody: an abort would come the same way.
         assert (first.assignment.generation, first.stable, first.candidate) == (2, serving, None)
+        may_load.set()
         both = bench.lineup()
         assert both.stable is serving
         assert both.candidate is not None
@@ -285,6 +295,20 @@ def test_what_is_tried_again_does_not_hold_up_what_is_newer(bench: Bench, monkey
         bench.wait(
             lambda: (made := bench.loader.take_lineup()) and made.candidate and made.candidate.version == "v3", "v3"
         )
+
+
+def test_the_problem_of_what_is_assigned_no_longer_is_told_no_longer(bench: Bench) -> None:
+    """It stood in /readyz and in the status until something else was loaded, long after the rollout was taken back."""
+    stable = bench.model("v1", 2)
+    bench.told.assign(stable)
+    with bench.loader:
+        bench.next_model()
+        for candidate in (bench.missing("v2"), bench.model("v3", 4)):
+            (bench.settings.cache_dir / candidate.sha256).mkdir(exist_ok=True)  # v3 is tried again and again
+            bench.told.assign(stable, candidate, shadow=True)
+            bench.problem(f"wine@{candidate.version}: ")
+            bench.told.assign(stable)
+            bench.wait(lambda: bench.loader.last_problem is None, "all is well")
 
 
 def test_when_nothing_is_assigned_any_longer_no_host_is_left(bench: Bench) -> None:

@@ -112,7 +112,7 @@ def problem_of_run(*arguments: str, **environ: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert result.returncode == 1
     (line,) = (result.stdout + result.stderr).splitlines()

@@ -16,8 +16,8 @@ import pytest
 from rollcast_cli.local.processes import wait_until
 from rollcast_predictor.supervisor import Control
 
-# Says its pid when it may go, serves at once, and ends in the way that can be mended when it is told to. Once there is a
-# file deaf, the next one that may go dies before it reads so.
+# Says its pid when it may go, serves at once, and ends in the way that can be mended when it is told to. Once there is
+# a file deaf, the next one that may go dies before it reads so.
 STREAMER = """
 import os, signal, socket, sys
 control = socket.socket(fileno=int(os.environ["ROLLCAST_CONTROL_FD"]))

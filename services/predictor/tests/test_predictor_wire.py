@@ -39,19 +39,19 @@ def test_every_message_arrives_as_it_was_sent(ends: tuple[socket.socket, socket.
         Scored(3, [b"1", b""], [(1, "empty", "é")]),
     ):
         here.send(message)
-        assert there.receive(msgspec.msgpack.Decoder(type(message)), timeout_seconds=5) == message
+        assert there.receive(msgspec.msgpack.Decoder(type(message)), timeout_seconds=60) == message
     answers = msgspec.msgpack.Decoder(Loaded | Refused)
     for answer in (Loaded("Pipeline", 0.5, 0.25, 20), Refused("VersionMismatch", "no")):
         there.send(answer)
-        assert here.receive(answers, timeout_seconds=5) == answer
+        assert here.receive(answers, timeout_seconds=60) == answer
 
 
 def test_a_batch_larger_than_every_buffer_arrives_whole(ends: tuple[socket.socket, socket.socket]) -> None:
     batch = ScoreBatch(1, [bytes([row % 256]) * 10_000 for row in range(2_000)])
     received: list[ScoreBatch] = []
-    reader = threading.Thread(target=lambda: received.append(Channel(ends[1]).receive(BATCH, timeout_seconds=30)))
+    reader = threading.Thread(target=lambda: received.append(Channel(ends[1]).receive(BATCH, timeout_seconds=60)))
     reader.start()
-    Channel(ends[0]).send(batch, timeout_seconds=30)
+    Channel(ends[0]).send(batch, timeout_seconds=60)
     reader.join()
     assert received == [batch]
 
@@ -74,7 +74,7 @@ def test_the_deadline_is_of_the_whole_message_not_of_each_piece(ends: tuple[sock
     finally:
         over.set()
         writer.join()
-    assert 0.4 <= time.monotonic() - started < 5
+    assert 0.4 <= time.monotonic() - started < 60
 
 
 def test_nobody_reading_is_a_timeout_for_the_writer(ends: tuple[socket.socket, socket.socket]) -> None:
@@ -89,17 +89,17 @@ def test_an_end_that_goes_is_noticed_also_within_a_message(
     ends[0].sendall(said)
     ends[0].close()
     with pytest.raises(ChannelClosed):
-        Channel(ends[1]).receive(BATCH, timeout_seconds=5)
+        Channel(ends[1]).receive(BATCH, timeout_seconds=60)
 
 
 def test_writing_to_an_end_that_is_gone_and_using_a_closed_one(ends: tuple[socket.socket, socket.socket]) -> None:
     ends[1].close()
     with pytest.raises(ChannelClosed):
-        Channel(ends[0]).send(ScoreBatch(1, [b"x" * 1_000_000]), timeout_seconds=5)
+        Channel(ends[0]).send(ScoreBatch(1, [b"x" * 1_000_000]), timeout_seconds=60)
     channel = Channel(ends[0])
     channel.close()
     channel.close()
     with pytest.raises(ChannelClosed):
-        channel.send(ScoreBatch(1, []), timeout_seconds=5)
+        channel.send(ScoreBatch(1, []), timeout_seconds=60)
     with pytest.raises(ChannelClosed):
-        channel.receive(BATCH, timeout_seconds=5)
+        channel.receive(BATCH, timeout_seconds=60)

@@ -46,7 +46,8 @@ class AssignmentSource(Protocol):
 class _Load:
     """One version on its way: tried in a thread of its own, because another may be ordered meanwhile."""
 
-    def __init__(self, served: ServedVersion, rollout: int) -> None:
+    def __init__(self, name: str, served: ServedVersion, rollout: int) -> None:
+        self.name = name
         self.served = served
         self.rollout = rollout
         """A version that was refused in one rollout may be tried again in the next."""
@@ -94,10 +95,16 @@ class ModelLoader:
         self._lineup: Lineup | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="model-loader", daemon=True)
-        self.last_problem: str | None = None
         self.failure: BaseException | None = None
         self.on_change: Callable[[], None] = lambda: None
         """Called from any thread when a version's state has changed."""
+
+    @property
+    def last_problem(self) -> str | None:
+        """Why something that is assigned is not ready. What is wanted no longer is nobody's problem."""
+        with self._lock:
+            problems = [f"{load.name}: {load.message}" for load in self._loads.values() if load.message is not None]
+        return problems[-1] if problems else None
 
     # What the stream asks.
 
@@ -197,12 +204,10 @@ class ModelLoader:
                 known = self._loads.get(served)
                 if known is not None and (known.state != "refused" or known.rollout == assignment.rollout):
                     continue
-                self._loads[served] = load = _Load(served, assignment.rollout)
+                self._loads[served] = load = _Load(f"{assignment.model}@{served.version}", served, assignment.rollout)
                 started.append(load)
             dropped = self._drop_unwanted(assignment)
         _close_all(dropped)
-        if started:
-            self.last_problem = None
         for load in started:
             threading.Thread(
                 target=self._bring, args=(assignment.model, load), name=f"loading-{load.served.version}", daemon=True
@@ -243,7 +248,6 @@ class ModelLoader:
             if wanted:
                 load.model = model
                 load.state, load.reason, load.message = "ready", None, None
-                self.last_problem = None
         if not wanted:
             model.close()
 
@@ -256,7 +260,6 @@ class ModelLoader:
         with self._lock:
             is_news = load.message != str(error) or load.state != state
             load.state, load.reason, load.message = state, reason, str(error)
-        self.last_problem = f"{name}@{load.served.version}: {error}"
         if is_news:
             served = load.served
             _log.error(event, model=name, version=served.version, uri=served.uri, problem=str(error), reason=reason)
