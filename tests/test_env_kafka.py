@@ -5,11 +5,15 @@ import time
 
 import pytest
 from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import TopicMetadata
 from tests.env.kafka import MockKafka, RealKafka
 
+from rollcast_cli.local.processes import wait_until
 from rollcast_common.errors import KafkaUnavailable
 from rollcast_common.kafka import KafkaParams, make_admin, make_consumer, make_producer, reach_broker
 from rollcast_common.kafka.clients import ErrorWatch
+
+SECONDS = 120.0
 
 
 def producer_of(params: KafkaParams, transactional_id: str) -> Producer:
@@ -19,7 +23,7 @@ def producer_of(params: KafkaParams, transactional_id: str) -> Producer:
         client_id="test",
         settings={"transactional.id": transactional_id},
     )
-    producer.init_transactions(30)
+    producer.init_transactions(SECONDS)
     return producer
 
 
@@ -29,12 +33,13 @@ def read(params: KafkaParams, topic: str, count: int) -> list[bytes]:
         params, ErrorWatch(params.broker.servers), client_id="test", group_id=f"reader-of-{topic}"
     )
     values: list[bytes] = []
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + SECONDS
     try:
         consumer.subscribe([topic])
         while len(values) < count and time.monotonic() < deadline:
             for message in consumer.consume(count, timeout=0.2):
-                assert message.error() is None, message.error()
+                if message.error() is not None:
+                    continue  # news of a client that goes on by itself: its topic is not known yet, its broker away
                 value = message.value()
                 assert isinstance(value, bytes)
                 values.append(value)
@@ -48,10 +53,10 @@ def transaction(producer: Producer, topic: str, values: list[bytes], *, commit: 
     for value in values:
         producer.produce(topic, value, key="one partition")
     if commit:
-        producer.commit_transaction(30)
+        producer.commit_transaction(SECONDS)
     else:
-        producer.flush(30)
-        producer.abort_transaction(30)
+        producer.flush(SECONDS)
+        producer.abort_transaction(SECONDS)
 
 
 def test_topics_get_their_partitions_and_creating_them_again_changes_nothing(
@@ -60,7 +65,14 @@ def test_topics_get_their_partitions_and_creating_them_again_changes_nothing(
     kafka.create_topics(topic_prefix, partitions=3)
     names = kafka.create_topics(topic_prefix, partitions=3)
     admin = make_admin(kafka.params, ErrorWatch(kafka.servers), client_id="test")
-    topics = admin.list_topics(timeout=10).topics
+
+    def are_known() -> dict[str, TopicMetadata] | None:
+        """The broker learns of them a moment after its controller."""
+        topics = admin.list_topics(timeout=SECONDS).topics
+        return topics if topics.keys() >= set(names.all_full()) else None
+
+    topics = wait_until(are_known, what="the broker knows them", timeout_seconds=SECONDS)
+    assert topics is not None
     assert len(topics[names.full("requests")].partitions) == 3
     assert len(topics[names.full("train")].partitions) == 1
 
@@ -85,7 +97,7 @@ def test_a_dead_letter_of_the_largest_size_fits(kafka: RealKafka, topic_prefix: 
         os.urandom(8_000_000),  # nothing that compression could make small
         on_delivery=lambda error, _: refused.append(error) if error else None,
     )
-    assert producer.flush(30) == 0
+    assert producer.flush(SECONDS) == 0
     assert refused == []
 
 
@@ -93,6 +105,8 @@ def test_a_killed_broker_comes_back_on_its_port_with_its_records(kafka: RealKafk
     topic = kafka.create_topics(topic_prefix).full("app_messages")
     producer = producer_of(kafka.params, f"{topic_prefix}writer")
     transaction(producer, topic, [b"before"], commit=True)
+    # Its end is written: a single broker that is killed while it completes a transaction may forget half of it.
+    assert read(kafka.params, topic, 1) == [b"before"]
     servers, pid = kafka.servers, kafka.pid
     kafka.kill()
     try:
@@ -120,5 +134,5 @@ def test_what_is_written_to_the_embedded_kafka_is_read_from_it(embedded_kafka: M
     producer = make_producer(params, ErrorWatch(params.broker.servers), client_id="test")
     for number in range(10):
         producer.produce(topic, str(number).encode(), key=str(number).encode())
-    assert producer.flush(10) == 0
+    assert producer.flush(SECONDS) == 0
     assert sorted(read(params, topic, 10)) == [str(number).encode() for number in range(10)]

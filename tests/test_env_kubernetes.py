@@ -12,6 +12,8 @@ from tests.env import kubernetes_binaries
 from tests.env.kubernetes import KubeApi, KubectlFailed
 from tests.env.kubernetes_binaries import BinariesUnavailable, binaries
 
+from rollcast_cli.local.processes import wait_until
+
 CRD = {
     "apiVersion": "apiextensions.k8s.io/v1",
     "kind": "CustomResourceDefinition",
@@ -106,7 +108,16 @@ def test_a_service_account_may_do_what_its_role_says_and_no_more(kube_api: KubeA
     kube_api.kubectl("create", "role", "baker", "--verb", "list", "--resource", "configmaps", "-n", namespace)
     subject = f"{namespace}:baker"
     kube_api.kubectl("create", "rolebinding", "baker", "--role", "baker", "--serviceaccount", subject, "-n", namespace)
-    kube_api.kubectl("get", "configmaps", kubeconfig=kubeconfig)
+
+    def may_list() -> bool:
+        """The API server learns of a binding a moment after it has taken it."""
+        try:
+            kube_api.kubectl("get", "configmaps", kubeconfig=kubeconfig)
+        except KubectlFailed:
+            return False
+        return True
+
+    wait_until(may_list, what="the role is in force", timeout_seconds=120)
     with pytest.raises(KubectlFailed, match="cannot create"):
         kube_api.kubectl("create", "configmap", "cake", kubeconfig=kubeconfig)
 

@@ -72,7 +72,7 @@ class KeptSlot:
             },
             cwd=_ROOT,
         )
-        self._slot = Slot(child, self._port)
+        self._slot = Slot(child, self._port, answer_seconds=5.0)
 
     def _keep(self) -> None:
         while not self._over.wait(_LOOK_EVERY_SECONDS):

@@ -34,7 +34,7 @@ from rollcast_common.kafka import (
     topic_specs,
 )
 
-_ADMIN_SECONDS = 30.0
+_ADMIN_SECONDS = 120.0
 
 
 class RealKafka:
@@ -195,6 +195,13 @@ class SecureKafka:
         for future in self.admin.create_acls(bindings).values():
             future.result(_ADMIN_SECONDS)
 
+        def are_known() -> bool:
+            """The broker learns of them a moment after its controller."""
+            known = {binding for who in {each.principal for each in bindings} for binding in self.allowed(who)}
+            return known >= set(bindings)
+
+        wait_until(are_known, what="the broker knows what is allowed", timeout_seconds=_ADMIN_SECONDS)
+
     def allowed(self, principal: str) -> list[AclBinding]:
         found: list[AclBinding] = self.admin.describe_acls(_everything_of(principal)).result(_ADMIN_SECONDS)
         return found
@@ -203,6 +210,7 @@ class SecureKafka:
         """Take back all that `allow` gave."""
         for future in self.admin.delete_acls([_everything_of(principal)]).values():
             future.result(_ADMIN_SECONDS)
+        wait_until(lambda: not self.allowed(principal), what="all is forbidden", timeout_seconds=_ADMIN_SECONDS)
 
 
 def _may_log_in(settings: Mapping[str, str]) -> bool:

@@ -27,8 +27,8 @@ from tests.env.missing import missing
 from rollcast_cli.local.ports import accepts, free_ports
 from rollcast_cli.local.processes import Child, start, wait_until
 
-_START_SECONDS = 60.0
-_KUBECTL_SECONDS = 60.0
+_START_SECONDS = 180.0
+_KUBECTL_SECONDS = 180.0
 _GRACE_SECONDS = 5.0
 _ISSUER = "https://kubernetes.default.svc.cluster.local"
 
@@ -148,7 +148,7 @@ class KubeApi:
     def install_crd(self, path: Path) -> None:
         """Apply a CustomResourceDefinition and wait until its resources can be used."""
         self.kubectl("apply", "--server-side", "--filename", str(path))
-        self.kubectl("wait", "--for", "condition=established", "--timeout", "30s", "--filename", str(path))
+        self.kubectl("wait", "--for", "condition=established", "--timeout", "120s", "--filename", str(path))
 
     # Parts.
 

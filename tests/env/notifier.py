@@ -37,8 +37,8 @@ from rollcast_notifier.outbox import Outbox
 __all__ = ["Answer", "Arrival", "Notifier", "NotifierWorld", "Predictions", "Receiver", "prediction"]
 
 _ROOT = Path(__file__).parents[2]
-_READY_SECONDS = 60.0
-_SECONDS = 60.0
+_READY_SECONDS = 180.0
+_SECONDS = 180.0
 
 
 def prediction(number: int, value: float | str, *, headers: Mapping[str, str] | None = None) -> Prediction:
@@ -91,7 +91,7 @@ class Predictions:
         self._producer.poll(0)
 
     def flush(self) -> None:
-        assert self._producer.flush(60) == 0
+        assert self._producer.flush(120) == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +223,7 @@ class NotifierWorld:
     def write_hook_rules(self, url: str, *, when: str = "prediction >= 0", more: str = "") -> None:
         """All that meets the condition to one receiver a key, over a webhook."""
         self.write_rules(
-            f"channels:\n  hook: {{type: webhook, url: '{url}', timeout_seconds: 2}}\n"
+            f"channels:\n  hook: {{type: webhook, url: '{url}', timeout_seconds: 30}}\n"
             f"subscriptions:\n  - name: all\n    when: \"{when}\"\n    to: ['hook:ann', 'hook:ben']\n{more}"
         )
 
@@ -295,7 +295,7 @@ class NotifierWorld:
         """Until the broker knows no topic of this name."""
         admin = make_admin(self.kafka, ErrorWatch(self.kafka.broker.servers), client_id="test-admin")
         wait_until(
-            lambda: topic not in admin.list_topics(timeout=10).topics, what="it is gone", timeout_seconds=_SECONDS
+            lambda: topic not in admin.list_topics(timeout=60).topics, what="it is gone", timeout_seconds=_SECONDS
         )
 
     def receipts(self, topic: str = "notifications") -> list[Receipt]:

@@ -44,8 +44,11 @@ __all__ = ["Answers", "Requests", "Sent", "Slot", "World", "line_of"]
 
 MODEL = "line"
 _COMMAND = Path(sys.executable).with_name("rollcast-predictor")
-_START_SECONDS = 40.0
-_READ_SECONDS = 40.0
+_START_SECONDS = 180.0
+"""On a machine with much else to do a slot has been seen to take 70 s to start."""
+
+_READ_SECONDS = 120.0
+_ANSWER_SECONDS = 60.0
 
 
 def line_of(slope: float) -> LinearRegression:
@@ -56,9 +59,11 @@ def line_of(slope: float) -> LinearRegression:
 class Slot:
     """One process. Ask it as Kubernetes and Prometheus would."""
 
-    def __init__(self, child: Child, port: int) -> None:
+    def __init__(self, child: Child, port: int, *, answer_seconds: float = 60.0) -> None:
+        """An endpoint that takes longer than `answer_seconds` passes for one where nothing listens."""
         self.child = child
         self.port = port
+        self._answer_seconds = answer_seconds
 
     @property
     def pid(self) -> int:
@@ -71,7 +76,8 @@ class Slot:
 
     def _get(self, path: str) -> bytes | None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:  # loopback
+            url = f"http://127.0.0.1:{self.port}{path}"
+            with urllib.request.urlopen(url, timeout=self._answer_seconds) as answer:  # loopback
                 return bytes(answer.read())
         except urllib.error.HTTPError as error:
             with error:
@@ -96,8 +102,8 @@ class Slot:
 
     def lines(self) -> list[dict[str, Any]]:
         """Its log. Fails on a line that is not JSON: whoever reads logs by machine would."""
-        text = self.child.log.read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
+        whole, _, _ = self.child.log.read_bytes().rpartition(b"\n")  # the last one may just be being written
+        return [json.loads(line) for line in whole.decode().splitlines() if line.strip()]
 
     def events(self, event: str) -> list[dict[str, Any]]:
         return [line for line in self.lines() if line["event"] == event]
@@ -131,7 +137,7 @@ class Slot:
         self.child.terminate()
         return self.wait_for_end()
 
-    def wait_for_end(self, seconds: float = 30.0) -> int:
+    def wait_for_end(self, seconds: float = 120.0) -> int:
         def ended() -> bool:
             return self.child.returncode is not None
 
@@ -145,7 +151,7 @@ class Slot:
         hosts = psutil.Process(self.pid).children(recursive=True)
         os.kill(self.pid, signal.SIGKILL)
         self.wait_for_end()
-        psutil.wait_procs(hosts, timeout=5)
+        psutil.wait_procs(hosts, timeout=60)
         assert not [host for host in hosts if host.is_running() and host.status() != psutil.STATUS_ZOMBIE]
 
 
@@ -196,7 +202,7 @@ class Requests:
             self.send(b'{"x":%d}' % x, b"key-%d" % (int(x) % keys))
 
     def flush(self) -> None:
-        assert self._producer.flush(30) == 0
+        assert self._producer.flush(120) == 0
         assert self.refused == []
 
 
@@ -288,7 +294,7 @@ class World:
         producer = make_producer(self.kafka, ErrorWatch(self.kafka.broker.servers), client_id="test-assigner")
         key = str(ModelIdentity(self.identity.installation, self.identity.namespace, model))
         producer.produce(self.names.full("assignments"), value, key)
-        assert producer.flush(30) == 0
+        assert producer.flush(120) == 0
 
     def announce(self, event: ModelTrained | str) -> ServedVersion:
         """An event, or a bare path: it is to be stable at once."""
@@ -394,11 +400,11 @@ class World:
         try:
             topic = self.names.full("requests")
             wanted = [TopicPartition(topic, number) for number in self._partitions(consumer, topic)]
-            return {place.partition: place.offset for place in consumer.committed(wanted, timeout=30)}
+            return {place.partition: place.offset for place in consumer.committed(wanted, timeout=_ANSWER_SECONDS)}
         finally:
             consumer.close()
 
-    def wait_answered(self, requests: Requests, slots: Sequence[Slot] = (), seconds: float = 60.0) -> None:
+    def wait_answered(self, requests: Requests, slots: Sequence[Slot] = (), seconds: float = 180.0) -> None:
         """Until the group has committed everything that was sent."""
         requests.flush()
         ends: dict[int, int] = {}
@@ -439,7 +445,7 @@ class World:
         return make_consumer(self.kafka, watch, client_id="test-reader", group_id=group, settings=settings)
 
     def _partitions(self, consumer: Consumer, topic: str) -> list[int]:
-        return sorted(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
+        return sorted(consumer.list_topics(topic, timeout=_ANSWER_SECONDS).topics[topic].partitions)
 
     def _all_of(self, topic: str) -> list[Message]:
         consumer = self._consumer("test-reader")

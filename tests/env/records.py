@@ -15,6 +15,7 @@ import sklearn
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource  # where their types are
 from tests.env.predictor import MODEL, Answers, Requests, Sent, World
 
+from rollcast_cli.local.processes import wait_until
 from rollcast_common.artifacts import ArtifactRef
 from rollcast_common.contracts import ModelTrained
 from rollcast_common.kafka import ErrorWatch, KafkaParams, make_admin
@@ -38,7 +39,8 @@ __all__ = [
 ]
 
 _TRAINER = Path(sys.executable).with_name("rollcast-trainer")
-_TRAIN_SECONDS = 60.0
+_TRAIN_SECONDS = 300.0
+_ADMIN_SECONDS = 60.0
 _PAUSE_SECONDS = 0.02
 
 
@@ -153,4 +155,11 @@ def set_largest_message(params: KafkaParams, topic: str, size_bytes: int) -> Non
     entry = ConfigEntry("max.message.bytes", str(size_bytes), incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
     for future in admin.incremental_alter_configs([resource]).values():
-        future.result(10)
+        future.result(_ADMIN_SECONDS)
+
+    def is_so() -> bool:
+        """The broker learns of it a moment after its controller."""
+        (told,) = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, topic)]).values()
+        return bool(told.result(_ADMIN_SECONDS)["max.message.bytes"].value == str(size_bytes))
+
+    wait_until(is_so, what=f"{topic} takes {size_bytes} bytes at most", timeout_seconds=_ADMIN_SECONDS)

@@ -65,7 +65,7 @@ def versitygw(folder: Path) -> Iterator[S3]:
         environ={"ROOT_ACCESS_KEY": access, "ROOT_SECRET_KEY": secret},
     )
     try:
-        wait_until(lambda: accepts(port), what="versitygw answers", timeout_seconds=30, children=[child])
+        wait_until(lambda: accepts(port), what="versitygw answers", timeout_seconds=120, children=[child])
         yield S3(
             S3Params(
                 bucket="none",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions
@@ -12,7 +13,7 @@ from rollcast_common.kafka import ErrorWatch, KafkaParams, create_topics, make_a
 from rollcast_notifier.console import reader as reader_module
 from rollcast_notifier.console.reader import Record, Source, TopicReader
 
-_SECONDS = 60.0
+_SECONDS = 180.0
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def write(params: KafkaParams, values: Sequence[int], topic: str = "app_messages
     producer = make_producer(params, ErrorWatch(params.broker.servers), client_id="test-writer")
     for value in values:
         producer.produce(params.topics.full(topic), str(value).encode(), b"key-%d" % value)
-    assert producer.flush(30) == 0
+    assert producer.flush(120) == 0
 
 
 def wait(condition: Callable[[], object], what: str) -> None:
@@ -94,8 +95,7 @@ def test_a_topic_that_is_made_anew_is_read_again(params: KafkaParams) -> None:
     with reading(params, last=100) as (reader, read):
         wait(lambda: len(read) == 10, "all are read")
         admin.delete_topics([topic])[topic].result(30)
-        wait(lambda: reader.problem is not None, "it is missed")
-        assert f"no topic {topic}" in (reader.problem or "")
+        wait(lambda: f"no topic {topic}" in (reader.problem or ""), "it is missed")
         specs = [spec for spec in topic_specs(params.topics, partitions=4) if spec.name == topic]
         create_topics(admin, specs, replication=1, servers=params.broker.servers)
         wait(lambda: reader.is_reading, "it is found again")
@@ -135,8 +135,14 @@ def test_who_is_far_behind_goes_on_at_the_end(params: KafkaParams, monkeypatch: 
         wait(lambda: reader.is_reading, "it reads")
         write(params, [1])
         wait(lambda: reader.passed_over > 0, "it has passed some over")
-        write(params, [99_999])
-        wait(lambda: 99_999 in values(read), "it reads what is new")
+        numbers = count(90_000)
+
+        def reads_what_is_new() -> bool:
+            """Not each one: another partition may just be found to be far behind."""
+            write(params, [next(numbers)])
+            return values(read)[-1] >= 90_000
+
+        wait(reads_what_is_new, "it reads what is new")
     finally:
         reader.stop()
-    assert len(read) < 20_002
+    assert len([value for value in values(read) if value < 90_000]) < 20_001

@@ -27,7 +27,7 @@ from rollcast_notifier.inbound.writing import Writer
 
 _GOODBYES = 4
 _OF_EACH_KIND = 6
-_SECONDS = 60.0
+_SECONDS = 180.0
 _PREFIX = "goodbye."
 
 

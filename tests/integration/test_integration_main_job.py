@@ -30,7 +30,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
         [str(_TRAINER), "rows", "--config", str(_CONFIG), "--output", str(path)],
         stdin=subprocess.DEVNULL,
         check=True,
-        timeout=60,
+        timeout=300,
     )
     return path.read_bytes().splitlines()
 
@@ -65,8 +65,13 @@ def check_values(predictions: Sequence[Prediction], offline: Offline, rows: Sequ
 def wait_for_metrics(slot: Slot, answers: Answers) -> None:
     """They are counted just after the commit that makes an answer visible."""
     count = len(answers.predictions)
-    slot.wait(lambda: slot.metric("predictions_total")[""] >= count, "all answers are counted", 10)
-    slot.wait(lambda: slot.metric("lag_records")[""] == 0, "no lag", 10)
+    slot.wait(lambda: slot.metric("batch_rows_sum")[""] >= count, "all answers are counted")
+    # Of a batch the latency comes last: of each there are two, the oldest row's and the newest one's.
+    slot.wait(
+        lambda: slot.metric("latency_seconds_count")[""] == 2 * slot.metric("batches_total")[""], "all of it is counted"
+    )
+    slot.wait(lambda: slot.metric("assigned_partitions") == {"": 4}, "it is told what it owns")
+    slot.wait(lambda: slot.metric("lag_records")[""] == 0, "no lag")
     assert slot.metric("predictions_total") == {"": count}
     assert slot.metric("batch_rows_sum") == {"": count}
     assert slot.metric("batch_rows_count") == slot.metric("batches_total")

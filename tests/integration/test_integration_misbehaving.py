@@ -14,7 +14,11 @@ from tests.env.records import set_largest_message
 _MOODY = Path(__file__).parents[2] / "services" / "predictor" / "tests" / "importable"
 
 
-_DEADLINE_SECONDS = 1.0
+_DEADLINE_SECONDS = 4.0
+"""A good row that takes longer than this, because the machine does, breaks its host, too."""
+
+_HOST_SECONDS = 10.0
+"""For a fresh host, on such a machine."""
 
 
 def serve_moody(world: World, *arguments: str) -> Slot:
@@ -36,7 +40,7 @@ def serve_moody(world: World, *arguments: str) -> Slot:
         ("says_too_much", "bad-output", {}, ""),
         ("says_too_little", "bad-output", {}, ""),
         ("dawdles", None, {}, ""),
-        ("sleeps", "model-timeout", {"timeout": 3}, "was not done scoring after 1 s"),
+        ("sleeps", "model-timeout", {"timeout": 3}, "was not done scoring after 4 s"),
         ("leaves", "model-crash", {"death": 3}, "ended while scoring (exit code 3)"),
         ("is_killed", "model-crash", {"death": 3}, "ended while scoring (signal SIGKILL; out of memory?)"),
         ("wants_too_much", "model-crash", {"death": 3}, "ended while scoring (out of memory)"),
@@ -60,9 +64,10 @@ def test_one_row_that_the_model_cannot_do_delays_its_neighbours_by_some_deadline
     for letter, _ in answers.dead_letters:
         assert (letter.model, letter.version) == ("line", "moody")
     late_ms = max(prediction.prediction_time - prediction.request_time for _, prediction in answers.predictions)
-    assert late_ms < 1000 * (3 * _DEADLINE_SECONDS + 3)
-    slot.wait(lambda: slot.metric("batches_total")[""] >= 1, "it is counted", 5)
-    assert slot.counted("dead_letters_total") == ({f'reason="{reason}"': 1} if reason else {})
+    assert late_ms < 1000 * 3 * (_DEADLINE_SECONDS + _HOST_SECONDS)
+    dead = {f'reason="{reason}"': 1} if reason else {}
+    slot.wait(lambda: slot.metric("predictions_total")[""] + len(dead) == 60, "all are counted")
+    slot.wait(lambda: slot.counted("dead_letters_total") == dead, "the dead letter is counted")
     assert slot.counted("host_failures_total") == {
         f'kind="{kind}",track="stable"': number for kind, number in failures.items()
     }
@@ -120,19 +125,19 @@ def test_a_host_has_no_credential_and_no_way_to_anybody_but_its_streamer(world: 
 
 def test_rows_that_hang_or_crash_the_model_become_dead_letters_and_cost_no_other_row(world: World) -> None:
     """More hanging rows than one batch has time for: what is done is committed, the rest is read again."""
-    moods = {100 + number: "sleeps" for number in range(14)} | {390: "leaves"}
+    moods = {100 + number: "sleeps" for number in range(8)} | {390: "leaves"}
     requests = world.requests()
     for number in range(400):
         row = {"x": number, "mood": moods.get(number, "good")}
         requests.send(json.dumps(row).encode(), b"of one partition, hence of one batch")
     requests.flush()
-    slot = serve_moody(world, "--batch-deadline-seconds", "0.5")
-    world.wait_answered(requests, [slot], seconds=120)
+    slot = serve_moody(world, "--batch-deadline-seconds", "2")
+    world.wait_answered(requests, [slot], seconds=300)
 
     answers = world.check_exactly_once(requests)
     reasons = sorted(letter.reason.value for letter, _ in answers.dead_letters)
-    assert reasons == ["model-crash"] + ["model-timeout"] * 14
-    slot.wait(lambda: slot.metric("batches_total")[""] > 1, "the batch was committed in parts", 5)
+    assert reasons == ["model-crash"] + ["model-timeout"] * 8
+    slot.wait(lambda: slot.metric("batches_total")[""] > 1, "the batch was committed in parts")
 
 
 def test_a_record_that_fits_nowhere_stops_the_streamer_before_anything_behind_it_is_committed(world: World) -> None:

@@ -109,7 +109,11 @@ def check_refused(slot: Slot, version: str, pattern: str) -> None:
     """Said on /readyz and once in the log, in the same words, in one line; and the slot is ready all the while."""
     problem = slot.wait_for_problem(rf"^{MODEL}@{version}: .*{pattern}")
     assert slot.health()["ready"]
-    said = [line for line in slot.events("model refused") if line["version"] == version]
+
+    def lines() -> list[dict[str, Any]]:
+        return [line for line in slot.events("model refused") if line["version"] == version]
+
+    said = slot.wait(lines, "it is logged")
     assert [f"{MODEL}@{version}: {line['problem']}" for line in said] == [problem]
     assert [line["level"] for line in said] == ["error"]
     assert not [line for line in slot.lines() if "exception" in line or "Traceback" in line["event"]]
@@ -196,7 +200,7 @@ def test_what_cannot_be_served_is_refused_and_the_old_model_serves_on(
         check_refused(slot, version, pattern)
         slot.wait(lambda: slot.health()["generation"] == number + 1, f"it follows past {version}")  # noqa: B023  # at once
         assert slot.health()["version"] == "v1"
-        assert slot.metric("models_refused_total") == {"": number}
+        slot.wait(lambda: slot.metric("models_refused_total") == {"": number}, "it is counted")  # noqa: B023  # at once
     check_slope(world, slot, 2)
     world.publish("v2", 3)
     slot.wait_for_version("v2")

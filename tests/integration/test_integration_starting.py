@@ -13,7 +13,8 @@ from rollcast_cli.local.ports import free_ports
 from rollcast_common.kafka import TopicNames
 
 NOBODY = "127.0.0.1:9"
-SOON_SECONDS = 20.0
+SOON_SECONDS = 180.0
+"""On a machine with much else to do a slot has been seen to take 70 s to start."""
 
 
 def last_words(slot: Slot, kind: str) -> str:
@@ -97,7 +98,9 @@ def test_a_wrong_password_is_told_at_once_and_never_repeated(
             "ROLLCAST_KAFKA_SASL_MECHANISM": "PLAIN",
             "ROLLCAST_KAFKA_USERNAME": kafka.username,
         }
-        wrong = world.start("--startup-timeout-seconds", "60", environ=environ | {"ROLLCAST_KAFKA_PASSWORD": "guess-1"})
+        wrong = world.start(
+            "--startup-timeout-seconds", "600", environ=environ | {"ROLLCAST_KAFKA_PASSWORD": "guess-1"}
+        )
         text = last_words(wrong, "KafkaDenied")
         assert re.match(rf"Kafka at {kafka.servers}: connecting: refused \(.*Authentication failed.*\); check ", text)
         assert "password" in text
