@@ -1,5 +1,7 @@
 """The servers of the local stack as it starts them: where they listen, what they keep, how they end."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -11,13 +13,14 @@ from botocore.config import Config
 from tests.env.kafka import params_for
 from tests.env.missing import missing
 
+from rollcast_cli.local import ports
 from rollcast_cli.local.brokers import Broker, BrokerChoice, start_broker
 from rollcast_cli.local.kafka_jars import KafkaBroker, available, fetch_jars
 from rollcast_cli.local.ports import accepts, free_ports
-from rollcast_cli.local.processes import ChildDied
+from rollcast_cli.local.processes import ChildDied, wait_until
 from rollcast_cli.local.s3 import S3Server, start_s3
 from rollcast_common.artifacts import ArtifactStore
-from rollcast_common.errors import ConfigError
+from rollcast_common.errors import ConfigError, RollcastError
 from rollcast_common.kafka import TopicNames, check_topics, make_admin, topic_specs
 from rollcast_common.kafka.clients import ErrorWatch
 
@@ -31,10 +34,12 @@ def listening(pid: int) -> set[str]:
     }
 
 
-def topics_on(broker: Broker) -> list[str]:
-    params = params_for(broker.servers)
-    admin = make_admin(params, ErrorWatch(broker.servers), client_id="test")
-    return sorted(admin.list_topics(timeout=10).topics)
+def wait_for_topics(broker: Broker, names: list[str]) -> None:
+    """Until it has these. It learns a moment later than its controller what was created, or loaded at its start."""
+    admin = make_admin(params_for(broker.servers), ErrorWatch(broker.servers), client_id="test")
+    wait_until(
+        lambda: sorted(admin.list_topics(timeout=30).topics) == sorted(names), what="its topics", timeout_seconds=60
+    )
 
 
 def started(kind: Literal["kafka", "embedded"], folder: Path) -> Broker:
@@ -54,6 +59,7 @@ def test_a_broker_listens_on_this_machine_only_makes_topics_and_ends(broker: Bro
     names = TopicNames(prefix="local.")
     broker.create_topics(topic_specs(names, partitions=2))
     broker.create_topics(topic_specs(names, partitions=2))
+    wait_for_topics(broker, names.all_full())
     admin = make_admin(params_for(broker.servers), ErrorWatch(broker.servers), client_id="test")
     check_topics(admin, names.all_full(), servers=broker.servers)
     assert listening(broker.child.pid) == {"127.0.0.1"}
@@ -67,7 +73,6 @@ def test_data_can_be_served_again_on_other_ports_but_by_one_broker_at_a_time(tmp
     first = started("kafka", tmp_path)
     try:
         first.create_topics(topic_specs(TopicNames(), partitions=1))
-        before = topics_on(first)
         with pytest.raises(ConfigError, match="another broker runs on this folder"):
             started("kafka", tmp_path)
     finally:
@@ -75,7 +80,7 @@ def test_data_can_be_served_again_on_other_ports_but_by_one_broker_at_a_time(tmp
     again = started("kafka", tmp_path)
     try:
         assert again.servers != first.servers
-        assert topics_on(again) == before
+        wait_for_topics(again, TopicNames().all_full())
     finally:
         again.stop()
 
@@ -123,7 +128,19 @@ def test_s3_does_not_log_every_request(server: S3Server, tmp_path: Path) -> None
 
 
 def test_free_ports_differ_and_are_no_ports_of_outgoing_connections() -> None:
-    ports = free_ports(50)
-    assert len(set(ports)) == 50
-    assert all(15_000 <= port < 32_768 for port in ports)
-    assert not any(accepts(port) for port in ports[:5])
+    found = free_ports(50)
+    assert len(set(found)) == 50
+    assert all(15_000 <= port < 32_768 for port in found)
+    assert not any(accepts(port) for port in found[:5])
+
+
+def test_a_free_port_is_given_to_one_only_also_while_nobody_listens_there_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    (port,) = free_ports(1)
+    monkeypatch.setattr(ports, "_FIRST", port)
+    monkeypatch.setattr(ports, "_LAST", port + 1)
+    with pytest.raises(RollcastError, match="no free port"):
+        free_ports(1)
+    code = "from rollcast_cli.local import ports; "
+    code += f"ports._FIRST, ports._LAST = {port}, {port + 1}; print(ports.free_ports(1))"
+    elsewhere = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "no free port" in elsewhere.stderr, elsewhere.stdout
