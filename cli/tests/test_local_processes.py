@@ -14,15 +14,23 @@ import pytest
 from rollcast_cli.local.processes import Child, ChildDied, NotInTime, start, tail, wait_until
 from rollcast_common.errors import RollcastError
 
-DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf'); time.sleep(60)"
-SLEEPER = "import time; print('up'); time.sleep(60)"
+SECONDS = 60.0
+# All of them sleep far longer than anybody waits for their end.
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf'); time.sleep(600)"
+SLEEPER = "import time; print('up'); time.sleep(600)"
 # Starts a process of its own in the same group and says its pid.
 LEADER = (
     "import subprocess, sys, time; "
-    "print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid); time.sleep(60)"
+    "print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']).pid); time.sleep(600)"
 )
 
 Start = Callable[..., Child]
+
+
+def said(log: Path) -> str:
+    """Its lines; nothing while one is not whole: what a child prints comes word by word."""
+    text = log.read_text()
+    return text if text.endswith("\n") else ""
 
 
 @pytest.fixture
@@ -33,7 +41,7 @@ def python(tmp_path: Path) -> Iterator[Start]:
     def started(code: str, **environ: str) -> Child:
         child = start([sys.executable, "-c", code], role="child", log=tmp_path / "child.log", environ=environ)
         children.append(child)
-        wait_until(child.log.read_text, what="its first line", timeout_seconds=20, children=[child])
+        wait_until(lambda: said(child.log), what="its first line", timeout_seconds=SECONDS, children=[child])
         return child
 
     yield started
@@ -49,7 +57,7 @@ def gone(pid: int) -> bool:
 
 
 def wait_until_gone(pid: int) -> None:
-    wait_until(lambda: gone(pid), what=f"{pid} is gone", timeout_seconds=20)
+    wait_until(lambda: gone(pid), what=f"{pid} is gone", timeout_seconds=SECONDS)
 
 
 def test_the_log_of_a_child_that_dies_is_shown(tmp_path: Path) -> None:
@@ -59,7 +67,7 @@ def test_the_log_of_a_child_that_dies_is_shown(tmp_path: Path) -> None:
         log=tmp_path / "logs" / "kafka.log",
     )
     with pytest.raises(ChildDied, match=r"(?s)Kafka ended with exit code 3; .*kafka\.log.*no room on the device"):
-        wait_until(lambda: False, what="Kafka is up", timeout_seconds=20, children=[child])
+        wait_until(lambda: False, what="Kafka is up", timeout_seconds=SECONDS, children=[child])
     assert not child.alive
     assert child.returncode == 3
 
@@ -67,7 +75,7 @@ def test_the_log_of_a_child_that_dies_is_shown(tmp_path: Path) -> None:
 def test_a_killed_child_names_the_signal(python: Start) -> None:
     child = python(SLEEPER)
     os.kill(child.pid, signal.SIGKILL)
-    wait_until(lambda: not child.alive, what="its death", timeout_seconds=20)
+    wait_until(lambda: not child.alive, what="its death", timeout_seconds=SECONDS)
     with pytest.raises(ChildDied, match="was ended by SIGKILL"):
         child.check()
 
@@ -81,7 +89,7 @@ def test_what_is_not_in_time_is_named_with_the_log(python: Start) -> None:
 
 def test_waiting_gives_the_first_true_answer() -> None:
     answers = iter(["", "", "127.0.0.1:9092"])
-    assert wait_until(lambda: next(answers), what="ready", timeout_seconds=20) == "127.0.0.1:9092"
+    assert wait_until(lambda: next(answers), what="ready", timeout_seconds=SECONDS) == "127.0.0.1:9092"
 
 
 def test_a_command_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
@@ -91,7 +99,7 @@ def test_a_command_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
 
 def test_a_child_ends_at_sigterm(python: Start) -> None:
     child = python(SLEEPER)
-    child.stop()
+    child.stop(grace_seconds=SECONDS)
     assert child.returncode == -signal.SIGTERM
     child.stop()  # and again changes nothing
 
@@ -100,7 +108,7 @@ def test_a_child_that_does_not_listen_is_killed_after_the_grace_period(python: S
     child = python(DEAF)
     begin = time.monotonic()
     child.stop(grace_seconds=0.3)
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < SECONDS
     assert child.returncode == -signal.SIGKILL
 
 
@@ -111,7 +119,7 @@ def test_what_a_child_started_ends_with_it(python: Start, end: str) -> None:
     assert not gone(grandchild)
     if end == "dies":
         os.kill(child.pid, signal.SIGKILL)
-        wait_until(lambda: not child.alive, what="its death", timeout_seconds=20)
+        wait_until(lambda: not child.alive, what="its death", timeout_seconds=SECONDS)
     else:
         getattr(child, end)()
     wait_until_gone(grandchild)
@@ -126,14 +134,15 @@ def test_a_child_leads_a_session_of_its_own_so_that_ctrl_c_does_not_reach_it(pyt
 def test_the_environment_is_laid_over_ours(python: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEPT", "kept")
     monkeypatch.setenv("CHANGED", "before")
-    child = python("import os, time; print(os.environ['KEPT'], os.environ['CHANGED']); time.sleep(60)", CHANGED="after")
+    code = "import os, time; print(os.environ['KEPT'], os.environ['CHANGED']); time.sleep(600)"
+    child = python(code, CHANGED="after")
     assert child.log.read_text().split() == ["kept", "after"]
 
 
 def test_a_second_run_keeps_the_log_of_the_first(tmp_path: Path) -> None:
     for word in ("first", "second"):
         child = start([sys.executable, "-c", f"print('{word}')"], role="child", log=tmp_path / "log")
-        wait_until(lambda child=child: not child.alive, what="its end", timeout_seconds=20)  # type: ignore[misc]  # a lambda's default has no type
+        wait_until(lambda child=child: not child.alive, what="its end", timeout_seconds=SECONDS)  # type: ignore[misc]  # a lambda's default has no type
     assert tail(tmp_path / "log") == "first\nsecond"
 
 
@@ -167,7 +176,7 @@ def test_children_do_not_outlive_a_parent_that_never_stopped_them(tmp_path: Path
         assert parent.stdout
         children = [int(parent.stdout.readline()) for _ in range(3)]
         logs = [tmp_path / f"{number}.log" for number in range(3)]
-        wait_until(lambda: all(log.read_text() for log in logs), what="all up", timeout_seconds=20)
+        wait_until(lambda: all(said(log) for log in logs), what="all up", timeout_seconds=SECONDS)
         grandchild = int(logs[2].read_text())
         assert not any(gone(pid) for pid in [*children, grandchild])
         if how == "killed":
