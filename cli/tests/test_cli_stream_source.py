@@ -1,23 +1,26 @@
 """The stream of requests: what is replayed, what is planted, and that its journal is the truth."""
 
+import io
 import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.env.kafka import MockKafka
 
 from rollcast_cli.local.processes import Child, NotInTime, start, wait_until
-from rollcast_cli.stream_source import bad_values, main, read_rows, requests
+from rollcast_cli.stream_source import _Source, bad_values, main, read_rows, requests
 from rollcast_common.contracts.headers import header
 from rollcast_common.errors import DataError
-from rollcast_common.kafka import ErrorWatch, TopicNames, make_consumer, topic_ends
+from rollcast_common.kafka import ErrorWatch, KafkaBrokerParams, KafkaParams, TopicNames, make_consumer, topic_ends
 
+SECONDS = 120.0
 ROWS = [b'{"x": 0}', b'{"x": 1}', b'{"x": 2}']
 
 
@@ -115,7 +118,7 @@ class Topic:
                         unread.discard(message.partition() or 0)
                 return not unread
 
-            wait_until(all_read, what="the end of the topic", timeout_seconds=20)
+            wait_until(all_read, what="the end of the topic", timeout_seconds=SECONDS)
             return found
         finally:
             consumer.close()
@@ -176,7 +179,7 @@ def source(topic: Topic, rows: Path, tmp_path: Path) -> Iterator[StartSource]:
 
 
 def wait_for_end(child: Child) -> None:
-    wait_until(lambda: not child.alive, what="the source ends", timeout_seconds=30)
+    wait_until(lambda: not child.alive, what="the source ends", timeout_seconds=SECONDS)
     assert child.returncode == 0, child.log_tail()
 
 
@@ -206,7 +209,7 @@ def test_sigterm_leaves_a_complete_journal(topic: Topic, source: StartSource, tm
     child = source("--rate", "2000", "--bad-every", "7")
     consumer = topic.consumer("watcher")
     try:
-        wait_until(lambda: topic.count(consumer) >= 200, what="it streams", timeout_seconds=30, children=[child])
+        wait_until(lambda: topic.count(consumer) >= 200, what="it streams", timeout_seconds=SECONDS, children=[child])
     finally:
         consumer.close()
     child.terminate()
@@ -222,7 +225,7 @@ def test_it_never_runs_further_ahead_of_its_group_than_it_may(topic: Topic, sour
     child = source("--rate", "5000", "--count", "40", "--group", group, "--max-lead", "20")
     consumer = topic.consumer(group)
     try:
-        wait_until(lambda: topic.count(consumer) > 20, what="the lead", timeout_seconds=30, children=[child])
+        wait_until(lambda: topic.count(consumer) > 20, what="the lead", timeout_seconds=SECONDS, children=[child])
         with pytest.raises(NotInTime):
             wait_until(lambda: not child.alive, what="its end", timeout_seconds=1.5)
         assert topic.count(consumer) == 21
@@ -232,6 +235,36 @@ def test_it_never_runs_further_ahead_of_its_group_than_it_may(topic: Topic, sour
         assert topic.count(consumer) == 40
     finally:
         consumer.close()
+
+
+class Group:
+    """A consumer group that has read all that came to a topic, as a broker says that just then had got nothing."""
+
+    def __init__(self, error: KafkaError | None = None) -> None:
+        self._error = error
+
+    def list_topics(self, topic: str, timeout: float) -> Any:  # noqa: ARG002  # as librdkafka's
+        if self._error is not None:
+            raise KafkaException(self._error)
+        return type("Cluster", (), {"topics": {topic: type("Topic", (), {"partitions": {0: None}})}})
+
+    def committed(self, wanted: list[TopicPartition], timeout: float) -> list[TopicPartition]:  # noqa: ARG002  # the same
+        return wanted
+
+    def get_watermark_offsets(self, _: TopicPartition, timeout: float) -> tuple[int, int]:  # noqa: ARG002  # the same
+        return 0, 0
+
+
+@pytest.mark.parametrize("group", [Group(), Group(KafkaError(KafkaError._TIMED_OUT))], ids=["late", "silent"])
+def test_what_a_slow_broker_has_not_got_yet_nobody_has_read(group: Group) -> None:
+    """Nothing listens at this address: every request is on its way for as long as the test takes."""
+    params = KafkaParams(broker=KafkaBrokerParams(servers="127.0.0.1:1"))
+    source = _Source(params, io.StringIO(), group=None)
+    source._group = cast("Consumer", group)
+    for request in itertools.islice(requests(ROWS, run="r", bad_every=0), 21):
+        source._send(request)
+    assert source._lead() >= 21
+    source._producer.purge()
 
 
 def test_rows_that_are_not_there_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

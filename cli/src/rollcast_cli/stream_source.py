@@ -5,6 +5,7 @@ into a journal, one JSON line each: the truth that a reader of the results is he
 """
 
 import argparse
+import contextlib
 import csv
 import itertools
 import json
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from rollcast_common.contracts import REQUEST_ID_HEADER
 from rollcast_common.errors import DataError, KafkaUnavailable, RollcastError
@@ -109,6 +110,7 @@ class _Source:
                 self._producer.poll(min(wait, 0.05))
             while max_lead and self._lead() > max_lead and not stopping.is_set():
                 self._producer.poll(0.1)
+                self._check()
             if stopping.is_set():
                 break
             self._send(request)
@@ -139,20 +141,26 @@ class _Source:
                 return
 
     def _lead(self) -> int:
-        """Requests sent since the group's last look, which is at most half a second old."""
+        """How far ahead of the group at most: what it has read is looked up every half second."""
         if self._group is None:
             return 0
-        now = time.monotonic()
-        if now >= self._lead_due:
-            self._lead_due = now + _LEAD_EVERY_SECONDS
-            partitions = self._group.list_topics(self._topic, timeout=5).topics[self._topic].partitions
-            wanted = [TopicPartition(self._topic, number) for number in partitions]
-            lead = 0
-            for committed in self._group.committed(wanted, timeout=5):
-                low, high = self._group.get_watermark_offsets(committed, timeout=5)
-                lead += high - (committed.offset if committed.offset >= 0 else low)
-            self._consumed = self._sent - lead
+        if time.monotonic() >= self._lead_due:
+            # A broker that does not answer now is asked again: until then nobody is known to have read any further.
+            with contextlib.suppress(KafkaException):
+                self._consumed = self._sent - self._unread(self._group)
+            self._lead_due = time.monotonic() + _LEAD_EVERY_SECONDS
         return self._sent - self._consumed
+
+    def _unread(self, group: Consumer) -> int:
+        # First what is still on its way: a broker may take long, and what it has not got yet nobody can have read.
+        # What arrives while we look is counted twice, until the next look.
+        unread = len(self._producer)
+        partitions = group.list_topics(self._topic, timeout=5).topics[self._topic].partitions
+        wanted = [TopicPartition(self._topic, number) for number in partitions]
+        for committed in group.committed(wanted, timeout=5):
+            low, high = group.get_watermark_offsets(committed, timeout=5)
+            unread += high - (committed.offset if committed.offset >= 0 else low)
+        return unread
 
     def _check(self) -> None:
         self._watch.check("streaming")
