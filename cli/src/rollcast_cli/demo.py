@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -26,6 +27,7 @@ __all__ = ["DemoOptions", "run_demo"]
 _READY_SECONDS = 90.0
 _LIVE_SECONDS = 120.0
 _ANSWERED_SECONDS = 60.0
+_SAYING_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ def run_demo(example: Example, options: DemoOptions, folder: StateFolder, consol
             stack.stop_source()
             accepted = read_journal(journal.read_text(encoding="utf-8").splitlines())
             steps.say(f"stream ended; {len(accepted.ids):,} requests were acknowledged; waiting for their answers")
-            results = _answered(reader, stack, len(accepted.ids), steps)
+            results = _answered(reader, stack, accepted.ids, steps)
         last_ms = last_made_ms(results.made, bad)
         verdict_ms = stack.verdict_seconds(bad) * 1000
         outcome = Outcome(
@@ -95,7 +97,7 @@ def run_demo(example: Example, options: DemoOptions, folder: StateFolder, consol
             second,
             bad,
             options.slots,
-            sum(version == second for version in stack.versions()),
+            _live_slots(stack, second),
             rollout_seconds,
             failure["lastFailure"]["reason"],
             max(0.0, (last_ms or verdict_ms) - verdict_ms),
@@ -110,9 +112,10 @@ def run_demo(example: Example, options: DemoOptions, folder: StateFolder, consol
     return good
 
 
-def _answered(reader: ResultReader, stack: LocalStack, requests: int, steps: Steps) -> Results:
+def _answered(reader: ResultReader, stack: LocalStack, requests: AbstractSet[str], steps: Steps) -> Results:
+    # Not only so many: others ask, too, and their answers must not stand in for the stream's last ones.
     deadline = time.monotonic() + _ANSWERED_SECONDS
-    while reader.answered() < requests and time.monotonic() < deadline:
+    while not reader.has_all(requests) and time.monotonic() < deadline:
         reader.check()
         stack.check()
         time.sleep(0.05)
@@ -120,6 +123,15 @@ def _answered(reader: ResultReader, stack: LocalStack, requests: int, steps: Ste
     if results.unreadable:
         steps.say(f"{results.unreadable:,} records could not be read; the last: {results.unreadable_why}")
     return results
+
+
+def _live_slots(stack: LocalStack, version: str) -> int:
+    """How many slots serve it. One that does not say so may be too busy to answer just now: it is asked again."""
+    deadline = time.monotonic() + _SAYING_SECONDS
+    while (live := stack.versions().count(version)) < stack.slots and time.monotonic() < deadline:
+        stack.check()
+        time.sleep(0.1)
+    return live
 
 
 def _moments(stack: LocalStack, folder: StateFolder, results: Results, end_ms: float) -> list[Moment]:

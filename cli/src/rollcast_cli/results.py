@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -176,9 +177,14 @@ class ResultReader:
             return Counter(self._results.made)
 
     def answered(self) -> int:
-        """Distinct request ids that have an answer."""
+        """Distinct request ids that have an answer, whoever asked."""
         with self._lock:
             return len(self._results.seen)
+
+    def has_all(self, request_ids: AbstractSet[str]) -> bool:
+        """Whether each of these has an answer."""
+        with self._lock:
+            return request_ids <= self._results.seen.keys()
 
     def finish(self) -> Results:
         """Stop reading and hand over the counts."""
