@@ -134,6 +134,19 @@ def test_events_are_read_as_they_were_posted(shell: FolderShell, store: ModelSto
     assert said[0].time <= said[1].time
 
 
+def test_an_event_that_is_written_half_is_not_read_yet(shell: FolderShell, store: ModelStore, tmp_path: Path) -> None:
+    store.apply(resource())
+    shell.model_versions()
+    shell.post(Event(uid_of(store, "wine-1"), "Normal", "Live", "1 answers all requests"))
+    (line,) = (tmp_path / "events.jsonl").read_text().splitlines(keepends=True)
+    with (tmp_path / "events.jsonl").open("a") as file:
+        file.write(line[:40])
+        file.flush()
+        assert len(read_events(tmp_path)) == 1
+        file.write(line[40:])
+    assert len(read_events(tmp_path)) == 2
+
+
 def test_a_disk_that_refuses_is_no_end(shell: FolderShell, tmp_path: Path) -> None:
     (tmp_path / "records").write_text("in the way")
     with pytest.raises(ShellUnavailable, match="records"):

@@ -92,12 +92,12 @@ class FolderShell:
 
 
 def read_events(folder: Path) -> list[dict[str, Any]]:
-    """The oldest first."""
+    """The oldest first. One that is just being written is none yet."""
     try:
-        lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
+        text = (folder / "events.jsonl").read_text(encoding="utf-8")
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in lines]
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 def read_workloads(folder: Path) -> list[dict[str, Any]]:
