@@ -27,6 +27,7 @@ _log.addFilter(lambda record: record.levelno >= logging.WARNING)
 
 _STATISTICS_MS = 5000
 _ALONE_TIMES = 2
+_FIRST_PATIENCE_SECONDS = 1.0
 
 
 class ErrorWatch:
@@ -191,12 +192,13 @@ def reach_broker(params: KafkaParams, *, client_id: str, timeout_seconds: float 
     admin = make_admin(params, watch, client_id=client_id)
     deadline = time.monotonic() + timeout_seconds
     doing = "connecting"
+    patience = _FIRST_PATIENCE_SECONDS
     while True:
         admin.poll(0)
         watch.check(doing)
         remaining = deadline - time.monotonic()
         try:
-            admin.list_topics(timeout=max(0.05, min(1.0, remaining)))
+            admin.list_topics(timeout=max(0.05, min(patience, remaining)))
         except KafkaException as error:
             admin.poll(0)
             watch.check(doing)
@@ -206,6 +208,8 @@ def reach_broker(params: KafkaParams, *, client_id: str, timeout_seconds: float 
                 if isinstance(problem, KafkaDenied | KafkaUnavailable):
                     raise problem from None
                 raise KafkaUnavailable(str(problem)) from None
+            # An answer that comes later than this is lost: a slow broker would never be heard.
+            patience *= 2
         else:
             return
 
