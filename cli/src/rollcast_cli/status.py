@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from rich.table import Table
 
 from rollcast_cli.connection import Connection
 from rollcast_cli.local.stack import slot_health
 from rollcast_cli.local.state import state_home
 from rollcast_cli.rolling.model_store import ModelStore
-from rollcast_common.kafka import ErrorWatch, make_consumer, reach_broker, topic_ends
+from rollcast_common.kafka import ErrorWatch, make_consumer, problem_from, reach_broker, topic_ends
 
 __all__ = ["collect_status", "status_tables"]
 
@@ -34,18 +34,22 @@ def collect_status(connection: Connection) -> dict[str, Any]:
         }
     watch = ErrorWatch(kafka.broker.servers)
     consumer = make_consumer(kafka, watch, client_id="rollcast-status", group_id="rollcast-status")
+    doing = "listing topics"
     try:
         present = consumer.list_topics(timeout=10).topics
         for topic in kafka.topics.all_full():
             if topic not in present:
                 status["topics"][topic] = None
                 continue
+            doing = f"reading {topic}"
             ends = topic_ends(consumer, topic, kafka.broker.servers)
             records = 0
             for end in ends:
                 watermarks = consumer.get_watermark_offsets(TopicPartition(end.topic, end.partition), timeout=10)
                 records += watermarks[1] - watermarks[0]
             status["topics"][topic] = {"partitions": len(ends), "offsets": records}
+    except KafkaException as error:
+        raise problem_from(error.args[0], doing, kafka.broker.servers) from None
     finally:
         consumer.close()
     return status
