@@ -8,6 +8,7 @@ from rich.console import Console
 
 from rollcast_cli import demo
 from rollcast_cli.console import Steps
+from rollcast_cli.local.stack import _lines
 from rollcast_cli.results import ResultReader, Results
 from rollcast_common.kafka import KafkaBrokerParams, KafkaParams
 
@@ -58,6 +59,20 @@ def test_what_is_never_answered_is_not_waited_for_for_ever(monkeypatch: pytest.M
     monkeypatch.setattr(demo, "_ANSWERED_SECONDS", 0.1)
     results = demo._answered(_Reader(), cast("LocalStack", _Stack()), frozenset({"run-0"}), steps())
     assert not results.seen
+
+
+@pytest.mark.parametrize(
+    ("text", "over", "lines"),
+    [
+        ("", False, []),
+        ('{"event": "tr', False, []),
+        ('{"a": 1}\n', False, ['{"a": 1}']),
+        ('{"a": 1}\n{"event": "tr', False, ['{"a": 1}']),
+        ("Traceback\nKilled", True, ["Traceback", "Killed"]),
+    ],
+)
+def test_half_a_line_of_the_trainers_log_is_left_for_the_next_look(text: str, *, over: bool, lines: list[str]) -> None:
+    assert _lines(text, over=over) == lines
 
 
 def test_a_slot_that_does_not_answer_once_is_asked_again() -> None:

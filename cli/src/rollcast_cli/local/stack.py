@@ -416,7 +416,7 @@ class LocalStack:
         try:
             while True:
                 over = not child.alive
-                lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+                lines = _lines(log.read_text(encoding="utf-8", errors="replace"), over=over)
                 for line in lines[seen:]:
                     entry = _entry(line)
                     if entry.get("event") == "trained":
@@ -501,6 +501,11 @@ class LocalStack:
             child.terminate()
         for child in children:
             child.stop(grace_seconds=15)
+
+
+def _lines(text: str, *, over: bool) -> list[str]:
+    """Of a log: while its writer is not over, the last line may be half of one, which is left for the next look."""
+    return (text if over else text[: text.rfind("\n") + 1]).splitlines()
 
 
 def _entry(line: str) -> dict[str, Any]:
