@@ -112,7 +112,7 @@ def test_a_reader_counts_what_comes_after_it_and_survives_what_it_cannot_read(
         request_id="r-3",
     )
     producer.produce(names.full("app_messages"), prediction("before"))
-    assert producer.flush(20) == 0
+    assert producer.flush(60) == 0
     with ResultReader(params) as reader:
         producer.produce(names.full("app_messages"), prediction("r-1", late_ms=60_000))
         producer.produce(names.full("app_messages"), prediction("r-2", late_ms=60_000))
@@ -120,21 +120,22 @@ def test_a_reader_counts_what_comes_after_it_and_survives_what_it_cannot_read(
         producer.produce(names.full("dead_letters"), b"{", headers=list(dead_letter_headers(letter)))
         producer.produce(names.full("dead_letters"), b"no headers")
         producer.produce(names.full("app_messages"), prediction("r-2", late_ms=60_000))
-        assert producer.flush(20) == 0
+        assert producer.flush(60) == 0
 
         def all_read() -> bool:
             reader.check()
             return sum(view.predictions for view in reader.views()) == 3 and reader.answered() == 3
 
-        wait_until(all_read, what="three requests are answered", timeout_seconds=20)
+        wait_until(all_read, what="three requests are answered", timeout_seconds=60)
         # The unreadable ones may lie on other partitions than what was waited for.
-        wait_until(lambda: reader._results.unreadable == 2, what="both unreadable ones", timeout_seconds=20)
+        wait_until(lambda: reader._results.unreadable == 2, what="both unreadable ones", timeout_seconds=60)
         assert reader.dead_letters() == {"not-json": 1}
         results = reader.finish()
     assert results.seen == {"r-1": 1, "r-2": 2, "r-3": 1}
     assert results.dead_ids == {"r-3"}
     assert results.unreadable_why
-    assert all(60_000 <= latency < 90_000 for latency in results.latencies_ms)
+    # Milliseconds; however long this machine took to get here.
+    assert all(60_000 <= latency < 600_000 for latency in results.latencies_ms)
 
 
 def test_a_reader_of_topics_that_are_not_there_says_so(kafka_without_topics: KafkaParams) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests.env.missing import missing
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from rollcast_cli.__main__ import app
 from rollcast_cli.local.brokers import choose_broker
@@ -25,7 +25,8 @@ from rollcast_common.models.card import card_key
 ROOT = Path(__file__).parents[2]
 TRAINING = "examples/breast-cancer/train.yaml"
 MODEL = "breast-cancer"
-SECONDS = 60.0
+SECONDS = 120.0
+WAITING = ("pause", "resume", "promote", "abort", "retry", "rollback", "delete")
 LONG = 600
 
 OFF = {"errorRatioAbove": None, "costRatioAbove": None, "predictionDriftAbove": None, "liveErrorRatioAbove": None}
@@ -55,15 +56,19 @@ class Stack:
 
     def run(self, *arguments: str) -> str:
         """What a command prints that must succeed."""
-        result = CliRunner(env={"ROLLCAST_HOME": str(self.home)}).invoke(app, arguments)
+        result = self._invoke(*arguments)
         assert (result.exit_code, result.stderr) == (0, ""), arguments
         return result.stdout
 
     def refused(self, *arguments: str) -> str:
-        result = CliRunner(env={"ROLLCAST_HOME": str(self.home)}).invoke(app, arguments)
+        result = self._invoke(*arguments)
         assert result.exit_code == 1, result.output
         (line,) = result.stderr.splitlines()
         return line.removeprefix("rollcast: error: ")
+
+    def _invoke(self, *arguments: str) -> Result:
+        patience = ("--timeout", f"{SECONDS:g}") if arguments[0] in WAITING else ()
+        return CliRunner(env={"ROLLCAST_HOME": str(self.home)}).invoke(app, [*arguments, *patience])
 
     def apply(self, version: str, rollout: Mapping[str, Any], *, file: str | None = None) -> str:
         resource = {
@@ -96,9 +101,17 @@ class Stack:
             children=[self.up],
         )
 
-    def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.run("status", "--json"))
+    def slots(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self.run("status", "--json"))["slots"]
         return found
+
+    def wait_for_candidate(self, version: str | None) -> None:
+        """Until every slot says that it has it. One that is busy may be too late for one look."""
+        wait_until(
+            lambda: {slot.get("candidate", "no answer") for slot in self.slots()} == {version},
+            what=f"candidate {version}",
+            timeout_seconds=SECONDS,
+        )
 
 
 @contextmanager
@@ -116,7 +129,7 @@ def stack(tmp_path: Path, broker: str, files: Path) -> Iterator[Stack]:
         wait_until(
             lambda: "rollcast predict" in child.log.read_text(encoding="utf-8"),
             what="it is up",
-            timeout_seconds=120,
+            timeout_seconds=300,
             children=[child],
         )
         store = ArtifactStore(StateFolder(home).read_stack().s3_params())
@@ -155,8 +168,7 @@ def test_every_action_and_every_deletion(local: Stack) -> None:
     assert local.apply("v2", HELD) == "modelversion.rollcast.dev/bc-v2 unchanged\n"
     assert "'pause': " in local.refused("pause", "bc-v1")
     assert local.run("resume", MODEL).endswith("now Canary, 50 %\n")
-    candidates = {slot["candidate"] for slot in local.status()["slots"]}
-    assert candidates == {"v2"}
+    local.wait_for_candidate("v2")
     assert local.run("promote", MODEL).startswith("modelversion.rollcast.dev/bc-v2 promoted")
     local.wait_for(v1="Superseded", v2="Live")
 
@@ -175,22 +187,22 @@ def test_every_action_and_every_deletion(local: Stack) -> None:
     local.wait_for(v1="Live", v2="RolledBack", v3="Canary")
     assert local.run("delete", "bc-v3") == "modelversion.rollcast.dev/bc-v3 deleted\n"
     local.wait_for(v1="Live", v2="RolledBack")
-    wait_until(
-        lambda: {slot["candidate"] for slot in local.status()["slots"]} == {None},
-        what="no slot has a candidate",
-        timeout_seconds=SECONDS,
-    )
+    local.wait_for_candidate(None)
     local.run("retry", "bc-v2")
     local.run("promote", "bc-v2")
     local.wait_for(v1="Superseded", v2="Live")
     local.run("delete", "mv/bc-v2")
     local.wait_for(v1="Live")
     local.run("delete", "mv", "bc-v1")
-    wait_until(lambda: local.status()["slots"] == [], what="the slots have ended", timeout_seconds=SECONDS)
+    wait_until(lambda: local.slots() == [], what="the slots have ended", timeout_seconds=SECONDS)
 
-    said = local.run("events")
-    assert "v1 is deleted, and nothing answers for the model any more: its slots end" in said
-    assert said.splitlines()[-1].split()[2] == "ModelEnded"
+    # It is told last of all: after the slots were told to end, and after the ModelVersion is gone.
+    wait_until(
+        lambda: local.run("events").splitlines()[-1].split()[2] == "ModelEnded",
+        what="the model's last event",
+        timeout_seconds=SECONDS,
+    )
+    assert "v1 is deleted, and nothing answers for the model any more: its slots end" in local.run("events")
     own = [line.split()[2] for line in local.run("events", "bc-v3").splitlines()[1:]]
     assert own == ["Verifying", "Shadow", "Canary", "Deleted"]
     rows = [line.split() for line in local.run("history", MODEL).splitlines()[1:]]

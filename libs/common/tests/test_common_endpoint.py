@@ -30,7 +30,7 @@ def endpoint(health: Health | Exception) -> Iterator[str]:
 
 def get(url: str) -> tuple[int, str, str]:
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310  # our own address
+        with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310  # our own address
             return answer.status, answer.headers["Content-Type"], answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

@@ -23,7 +23,7 @@ def test_an_ending_is_a_log_line_and_an_exit_code(raised: str, log_format: str, 
         "from rollcast_common.service import service_run\n"
         f"with service_run('thing', {log_format!r}): raise {raised}\n"
     )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
     assert ended.returncode == code, ended.stderr
     (line,) = map(json.loads, ended.stderr.splitlines())
     assert (line["event"], line["service"]) == (event, "thing")
@@ -35,7 +35,7 @@ def test_a_signal_sets_the_event_and_the_block_ends_as_it_likes() -> None:
         "from rollcast_common.service import service_run\n"
         "with service_run('thing', 'json') as (fmt, stopping):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    assert fmt == 'json' and stopping.wait(10)\n"
+        "    assert fmt == 'json' and stopping.wait(60)\n"
     )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
     assert (ended.returncode, ended.stderr) == (0, "")
