@@ -55,7 +55,9 @@ def crd(kube_api: KubeApi, tmp_path_factory: pytest.TempPathFactory) -> KubeApi:
 
 
 @pytest.fixture
-def cluster(crd: KubeApi) -> Shell:
+def cluster(crd: KubeApi, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    # A person would not want to wait so long; here the API server shares two cores with everything else.
+    monkeypatch.setattr("rollcast_cli.rolling.kube_requests._TIMEOUT", (60.0, 60.0))
     namespace = crd.namespace()
     return Shell({}, ("--kubeconfig", str(crd.kubeconfig), "-n", namespace))
 

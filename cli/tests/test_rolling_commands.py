@@ -20,6 +20,8 @@ from rollcast_common.identity import ModelIdentity
 from rollcast_rollout.answer import Event
 from rollcast_rollout.model_version import ModelVersion
 
+PATIENTLY = ("--timeout", "120")
+
 Obey = Callable[[FolderShell, ModelVersion], None]
 
 
@@ -206,14 +208,14 @@ def test_an_action_is_waited_for_and_told(home: Path, store: ModelStore) -> None
     keep(store, 1, "Live")
     keep(store, 2, "Canary")
     with controller(home, do):
-        assert said("pause", "wine") == (
+        assert said("pause", "wine", *PATIENTLY) == (
             "modelversion.rollcast.dev/wine-2 paused (held where it is); now Paused, 25 %\n"
         )
     with controller(home, refuse):
-        refusal = refused("resume", "mv/wine-2")
+        refusal = refused("resume", "mv/wine-2", *PATIENTLY)
     assert refusal == "modelversion.rollcast.dev/wine-2: action 'resume': it is not paused"
     with controller(home, stay_silent):
-        assert said("abort", "wine") == "modelversion.rollcast.dev/wine-2 aborted; now Paused, 25 %\n"
+        assert said("abort", "wine", *PATIENTLY) == "modelversion.rollcast.dev/wine-2 aborted; now Paused, 25 %\n"
     late = refused("promote", "wine-2", "--timeout", "0.2")
     assert 'action "promote" was not obeyed in 0.2 s and stays asked for; does the controller run' in late
     assert store.get("wine-2")["metadata"]["annotations"] == {"rollcast.dev/action": "promote"}
@@ -233,7 +235,7 @@ def test_a_model_that_leaves_open_which_is_meant(store: ModelStore) -> None:
 def test_what_is_deleted_while_it_is_asked_for(home: Path, store: ModelStore) -> None:
     keep(store, 1, "Canary")
     with controller(home, lambda shell, version: shell.release(version.uid)):
-        assert 'was deleted before action "pause" was obeyed' in refused("pause", "wine-1")
+        assert 'was deleted before action "pause" was obeyed' in refused("pause", "wine-1", *PATIENTLY)
 
 
 def test_delete_waits_until_it_is_gone(home: Path, store: ModelStore, tmp_path: Path) -> None:
