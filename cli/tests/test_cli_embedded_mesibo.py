@@ -19,7 +19,7 @@ APP_TOKEN = "the-app-token"
 
 def _post(origin: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
     request = urllib.request.Request(f"{origin}{path}", json.dumps(body).encode())  # noqa: S310  # our own server
-    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310  # as above
+    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310  # as above
         said: dict[str, Any] = json.load(answer)
         return said
 
@@ -38,7 +38,7 @@ def origin(tmp_path: Path) -> Iterator[str]:
         log=tmp_path / "mesibo.log",
     )
     try:
-        wait_until(lambda: accepts(port), what="the embedded mesibo", timeout_seconds=30, children=[child])
+        wait_until(lambda: accepts(port), what="the embedded mesibo", timeout_seconds=120, children=[child])
         yield f"http://127.0.0.1:{port}"
     finally:
         child.stop()

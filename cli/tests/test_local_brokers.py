@@ -11,6 +11,7 @@ import pytest
 from rollcast_cli.local import kafka_jars
 from rollcast_cli.local.brokers import choose_broker
 from rollcast_cli.local.kafka_jars import JarsUnavailable, available, fetch_jars
+from rollcast_cli.local.processes import NotInTime
 from rollcast_common.errors import ConfigError
 
 
@@ -165,9 +166,17 @@ def test_processes_that_ask_together_download_once(machine: Machine) -> None:
     machine.has_maven('sleep 0.5; echo run >> "$XDG_CACHE_HOME/runs"; touch kafka.jar')
     code = "from rollcast_cli.local.kafka_jars import fetch_jars; print(sorted(p.name for p in fetch_jars().iterdir()))"
     racers = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    answers = [racer.communicate(timeout=60)[0].strip() for racer in racers]
+    answers = [racer.communicate(timeout=300)[0].strip() for racer in racers]
     assert answers == ["['kafka.jar', 'pom.xml']"] * 3
     assert machine.downloads == 1
+
+
+def test_formatting_that_does_not_end_is_one_line(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = kafka_jars.KafkaBroker(machine.folder / "data", fetch_jars())
+    machine.has("java", "exec sleep 600")
+    monkeypatch.setattr(kafka_jars, "_START_SECONDS", 0.5)
+    with pytest.raises(NotInTime, match=r"^Kafka: formatting .*data: not within 0\.5 s$"):
+        broker.start()
 
 
 def test_java_home_goes_before_the_path(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,11 +25,11 @@ from rollcast_common.kafka.topics import TopicSpec
 
 __all__ = ["EmbeddedKafka"]
 
-_START_SECONDS = 30.0
+_START_SECONDS = 60.0
 
 
 class EmbeddedKafka:
-    """The mock cluster as a broker of the local stack. Raises ChildDied or NotInTime (30 s) when it does not start."""
+    """The mock cluster as a broker of the local stack. Raises ChildDied or NotInTime (60 s) when it does not start."""
 
     kind: Literal["embedded"] = "embedded"
     guarantee: Literal["at_least_once"] = "at_least_once"

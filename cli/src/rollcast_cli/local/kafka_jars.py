@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from rollcast_cli.local.ports import accepts, check_free, free_ports
-from rollcast_cli.local.processes import Child, ChildDied, start, wait_until
+from rollcast_cli.local.processes import Child, ChildDied, NotInTime, start, wait_until
 from rollcast_common.errors import ConfigError, RollcastError
 from rollcast_common.kafka import KafkaBrokerParams, KafkaParams, create_topics, make_admin
 from rollcast_common.kafka.clients import ErrorWatch
@@ -42,7 +42,7 @@ Progress = Callable[[str], None]
 _FILES = files("rollcast_cli.local") / "kafka_files"
 _OLDEST_JAVA = 17
 _DOWNLOAD_SECONDS = 600.0
-_START_SECONDS = 60.0
+_START_SECONDS = 120.0
 # Writing the class archive takes a few seconds more than closing the logs.
 _STOP_SECONDS = 30.0
 _JVM_ENDED_BY_SIGTERM = 128 + signal.SIGTERM
@@ -145,7 +145,7 @@ class KafkaBroker:
         """Format the folder where that was not done, start, and wait until the port is open.
 
         Raises ConfigError when another process has the folder or the port, ChildDied with the end of the log, NotInTime
-        after 60 s.
+        after 120 s.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._sole_use() as lock:
@@ -220,21 +220,25 @@ class KafkaBroker:
         (self.folder / "log4j2.properties").write_text(logging, encoding="utf-8")
 
     def _format(self) -> None:
-        result = subprocess.run(  # noqa: S603  # Kafka's own tool
-            [
-                *self._java.command(),
-                "kafka.tools.StorageTool",
-                "format",
-                *("--cluster-id", _random_uuid()),
-                *("--config", "server.properties"),
-            ],
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_START_SECONDS,
-        )
+        command = [
+            *self._java.command(),
+            "kafka.tools.StorageTool",
+            "format",
+            *("--cluster-id", _random_uuid()),
+            *("--config", "server.properties"),
+        ]
+        try:
+            result = subprocess.run(  # noqa: S603  # Kafka's own tool
+                command,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=_START_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise NotInTime(f"Kafka: formatting {self.folder}: not within {_START_SECONDS:g} s") from None
         if result.returncode:
             raise ChildDied(f"Kafka: formatting {self.folder} failed:\n{(result.stdout + result.stderr)[-2000:]}")
 
