@@ -6,9 +6,20 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.env.kubernetes import kube_api
+from kubernetes.config import new_client_from_config
+from tests.env.kafka import params_for
+from tests.env.kubernetes import KubeApi, kube_api
 from tests.env.predictor import World
 from tests.operator.cluster import CRD, RBAC, Cluster
+
+from rollcast_common.identity import ModelIdentity
+from rollcast_control.shell import ShellUnavailable
+from rollcast_operator.kube import Kube
+from rollcast_operator.resource_cache import ResourceCache
+from rollcast_operator.settings import OperatorSettings
+from rollcast_operator.workloads import Slots
+from rollcast_rollout.answer import Workload
+from rollcast_rollout.model_version import Autoscaling, Serving
 
 _NAMES = ("statefulset", "service", "poddisruptionbudget", "serviceaccount", "configmap")
 
@@ -169,3 +180,29 @@ def test_with_keda_an_autoscaler_decides_and_without_it_the_least_run(waiting: C
         assert _get(cluster, "statefulset")["spec"]["replicas"] == 1
     finally:
         cluster.api.kubectl("delete", "crd", "scaledobjects.keda.sh")
+
+
+def test_that_keda_was_just_removed_is_no_bug_of_the_operator(api: KubeApi) -> None:
+    """It is asked for now and then, so for a while the operator takes it to be there."""
+    identity = ModelIdentity("i", api.namespace(), "line")
+    settings = OperatorSettings.from_mapping(
+        {"installation": "i", "namespaces": (identity.namespace,), "slots": {"image": "slot:1"}}, source="a test"
+    )
+    refused: list[str] = []
+    slots = Slots(
+        Kube(new_client_from_config(str(api.kubeconfig))),
+        ResourceCache(),
+        identity,
+        settings,
+        params_for("127.0.0.1:9"),
+        has_keda=lambda: True,
+        on_refused=refused.append,
+    )
+    # What cannot be done now is done when it can be, or when it is known that KEDA has gone.
+    with pytest.raises(ShellUnavailable, match="scaledobjects"):
+        slots.apply(Workload("line", Serving(autoscaling=Autoscaling(min=1, max=4, lag_threshold=50)), None))
+    slots.apply(Workload("line", Serving(), 2))
+    assert slots.replicas() == 2
+    slots.apply(None)
+    assert slots.replicas() is None
+    assert refused == []

@@ -7,6 +7,7 @@ import structlog
 
 from rollcast_common.identity import ModelIdentity
 from rollcast_common.kafka import KafkaParams
+from rollcast_control.shell import ShellUnavailable
 from rollcast_operator.kinds import (
     APPLIED_ANNOTATION,
     CONFIG_MAP,
@@ -134,7 +135,10 @@ class Slots:
                 return
             if is_set and replicas is None:
                 self._hand_over_replicas(manifest, found["spec"].get("replicas", 1))
-        written = self._kube.apply(kind, namespace, manifest.body)
+        try:
+            written = self._kube.apply(kind, namespace, manifest.body)
+        except Gone as error:  # the kind is not known any more, such as after KEDA was removed, or the namespace ends
+            raise ShellUnavailable(str(error)) from None
         _log.info("applied", model=str(self._identity), kind=kind.name, name=manifest.name)
         if is_set:
             self._cache.put_set(written)
@@ -162,7 +166,11 @@ class Slots:
         self._done, self._refused = (), None
 
     def _delete_all(self, kind: Kind) -> None:
-        for found in self._kube.list_all(kind, self._identity.namespace, labels=labels_of(self._identity)):
+        try:
+            present = list(self._kube.list_all(kind, self._identity.namespace, labels=labels_of(self._identity)))
+        except Gone:  # the kind is not known any more, such as after KEDA was removed: there is none of it
+            return
+        for found in present:
             if "deletionTimestamp" not in found["metadata"]:
                 self._kube.delete(kind, self._identity.namespace, found["metadata"]["name"])
                 _log.info("removed", model=str(self._identity), kind=kind.name, name=found["metadata"]["name"])
