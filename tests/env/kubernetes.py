@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,10 +109,15 @@ class KubeApi:
 
     # Who may do what.
 
-    def namespace(self) -> str:
-        """The name of a new one. Nothing ever deletes it: the controller that would is not here."""
+    def namespace(self, labels: Mapping[str, str] | None = None) -> str:
+        """The name of a new one. Nothing ever deletes it: the controller that would is not here.
+
+        It has its labels from the beginning: of those that are put on later, admission hears a moment late.
+        """
         name = f"test-{uuid4().hex[:8]}"
-        self.kubectl("create", "namespace", name)
+        metadata = {"name": name, "labels": dict(labels or {})}
+        made = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+        self.kubectl("create", "--filename", "-", stdin=json.dumps(made))
         return name
 
     def service_account(self, namespace: str, name: str) -> Path:
@@ -136,6 +141,13 @@ class KubeApi:
         if result.returncode:
             raise KubectlFailed(arguments, result.stderr.strip())
         return result.stdout
+
+    def start_kubectl(self, *arguments: str, log: Path) -> Child:
+        """Start kubectl, such as for a watch, and return at once; `log` gets what it prints."""
+        command = [str(self._assets / "kubectl"), *arguments]
+        return start(
+            command, role="kubectl", log=log, environ={"KUBECONFIG": str(self.kubeconfig), "HOME": str(self._folder)}
+        )
 
     def apply(self, *objects: dict[str, Any]) -> None:
         """`kubectl apply` of these."""

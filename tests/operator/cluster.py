@@ -1,13 +1,15 @@
 """A namespace with the operator in it, as a chart would install it, and what a test does with both."""
 
+import http.client
 import json
 import re
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import yaml
@@ -20,15 +22,17 @@ from rollcast_cli.local.processes import Child, start, wait_until
 from rollcast_common.artifacts import ArtifactRef
 from rollcast_common.identity import ModelIdentity
 
-__all__ = ["CRD", "QUICK", "RBAC", "Cluster", "Operator"]
+__all__ = ["CRD", "QUICK", "RBAC", "Cluster", "Operator", "patient"]
 
 _ROOT = Path(__file__).parents[2]
 RBAC = _ROOT / "operator" / "src" / "rollcast_operator" / "rbac"
 CRD = _ROOT / "libs" / "rollout" / "src" / "rollcast_rollout" / "crd" / "modelversion.yaml"
 _ACCOUNT = "rollcast-operator"
-_SECONDS = 120.0
+_SECONDS = 240.0
+_ANSWER_SECONDS = 30.0
 
 Json = dict[str, Any]
+_T = TypeVar("_T")
 
 QUICK: Json = {
     "shadow": {"forSeconds": 1},
@@ -38,8 +42,20 @@ QUICK: Json = {
     ],
     # The models of these tests are unlike each other, and so small that a busy machine decides what they cost.
     "abort": {"costRatioAbove": 1_000_000, "predictionDriftAbove": 1_000_000},
-    "progressDeadlineSeconds": 120,
+    "progressDeadlineSeconds": 600,
 }
+
+
+def patient(condition: Callable[[], _T]) -> Callable[[], _T | None]:
+    """The condition, not yet fulfilled while kubectl gets no answer: a busy API server may leave a request out."""
+
+    def asked() -> _T | None:
+        try:
+            return condition()
+        except KubectlFailed:
+            return None
+
+    return asked
 
 
 class Operator:
@@ -51,9 +67,10 @@ class Operator:
 
     def _get(self, path: str) -> str:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:  # loopback
+            url = f"http://127.0.0.1:{self.port}{path}"  # loopback
+            with urllib.request.urlopen(url, timeout=_ANSWER_SECONDS) as answer:
                 return str(answer.read().decode())
-        except OSError:
+        except (OSError, http.client.HTTPException):  # the second when it dies in the middle of its answer
             return ""
 
     @property
@@ -90,11 +107,13 @@ class Cluster:
         self.kubelet = Kubelet(api, self.namespace, self.folder)
         self.operator: Operator | None = None
         self.operators = 0
+        self.watches = 0
         self.config: Json = {
             "slots": {
                 "image": "rollcast-predictor:test",
                 "env_from_secrets": ["rollcast-test"],
-                "env": {"ROLLCAST_STANDBY": "false", "ROLLCAST_BATCH_DEADLINE_SECONDS": "5"},
+                # A good model's host that the machine keeps from running for a while is no model that hangs.
+                "env": {"ROLLCAST_STANDBY": "false", "ROLLCAST_BATCH_DEADLINE_SECONDS": "30"},
             }
         }
         self.slopes: dict[str, float] = {}
@@ -126,6 +145,22 @@ class Cluster:
                 "subjects": [{"kind": "ServiceAccount", "name": _ACCOUNT, "namespace": self.namespace}],
             }
             self.api.apply(role, binding)
+        # One verb of each Role.
+        self.wait_may("patch", "statefulsets.apps", namespace)
+        self.wait_may("create", "modelversions.rollcast.dev", namespace)
+
+    def wait_may(self, verb: str, resource: str, namespace: str, *, may: bool = True) -> None:
+        """Until the API server, which hears of a Role a moment after it took it, lets the operator do this, or not."""
+        account = f"system:serviceaccount:{self.namespace}:{_ACCOUNT}"
+
+        def answer() -> bool:
+            try:
+                said = self.api.kubectl("auth", "can-i", verb, resource, "--as", account, "--namespace", namespace)
+            except KubectlFailed as error:
+                return not may and not error.said  # `no` is an exit code without a complaint
+            return may and said.strip() == "yes"
+
+        wait_until(answer, what=f"{account} may {verb} {resource}: {may}", timeout_seconds=_SECONDS)
 
     # The operator.
 
@@ -281,7 +316,9 @@ class Cluster:
     def wait(self, condition: Callable[[], Any], what: str, seconds: float = _SECONDS) -> Any:
         children = [self.operator.child] if self.operator is not None else []
         assert self.kubelet.problem is None, self.kubelet.problem
-        return wait_until(condition, what=what, timeout_seconds=seconds, children=children, interval_seconds=0.2)
+        return wait_until(
+            patient(condition), what=what, timeout_seconds=seconds, children=children, interval_seconds=0.2
+        )
 
     def wait_phase(self, name: str, phase: str, *, seconds: float = _SECONDS, **options: Any) -> Json:
         last: list[Json] = [{}]
@@ -299,13 +336,27 @@ class Cluster:
             raise
         return last[0]
 
-    def phases_until(self, name: str, phase: str, *, seconds: float = _SECONDS) -> list[str]:
-        """What was seen on the way there."""
-        seen: list[str] = []
-        deadline = time.monotonic() + seconds
-        while not seen or seen[-1] != phase:
-            assert time.monotonic() < deadline, f"{name}: {seen}, not {phase}: {self.status(name)}"
-            now = self.phase(name)
-            if now is not None and (not seen or seen[-1] != now):
-                seen.append(now)
-        return seen
+    @contextmanager
+    def watching(self, seen_first: tuple[str, str]) -> Iterator[Callable[[str], list[str]]]:
+        """The phases of a ModelVersion by its name, in their order: however late a watch is read, it misses none.
+
+        `seen_first` is a ModelVersion and a phase that it is in already: with these the watch has begun.
+        """
+        self.watches += 1
+        log = self.folder / f"watch-{self.watches}.log"
+        line = 'jsonpath={.metadata.name} {.status.phase}{"\\n"}'
+        command = ("get", "modelversions", "--namespace", self.namespace, "--watch", "--output", line)
+        child = self.api.start_kubectl(*command, log=log)
+
+        def phases(name: str) -> list[str]:
+            whole, _, _ = log.read_text(encoding="utf-8").rpartition("\n")  # the last line may be half written
+            pairs = [line.split() for line in whole.splitlines()]
+            found = [pair[1] for pair in pairs if len(pair) == 2 and pair[0] == name]
+            return [phase for phase, _ in groupby(found)]
+
+        try:
+            name, phase = seen_first
+            wait_until(lambda: phase in phases(name), what="it watches", timeout_seconds=_SECONDS, children=[child])
+            yield phases
+        finally:
+            child.kill()

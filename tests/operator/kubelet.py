@@ -22,6 +22,9 @@ __all__ = ["Kubelet"]
 
 _COMMAND = Path(sys.executable).with_name("rollcast-predictor")
 _LOOK_EVERY_SECONDS = 0.3
+_MISSING_SECONDS = 60.0
+"""How long a pod waits for what its template names, also while the API server is away."""
+
 _INDEX = "metadata.labels['apps.kubernetes.io/pod-index']"
 
 Json = dict[str, Any]
@@ -42,7 +45,7 @@ class Kubelet:
         self._namespace = namespace
         self._folder = folder
         self._pods: dict[tuple[str, int], _Pod] = {}
-        self._going: list[_Pod] = []
+        self._going: list[tuple[tuple[str, int], _Pod]] = []
         self._number = 0
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -64,7 +67,7 @@ class Kubelet:
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()
-        for pod in [*self._pods.values(), *self._going]:
+        for pod in [*self._pods.values(), *(pod for _, pod in self._going)]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 for process in psutil.Process(pod.slot.pid).children(recursive=True):
                     process.send_signal(signal.SIGCONT)
@@ -89,7 +92,7 @@ class Kubelet:
             for ordinal in range(each["spec"].get("replicas", 1))
         }
         with self._lock:
-            self._going = [pod for pod in self._going if pod.slot.child.alive]
+            self._going = [(key, pod) for key, pod in self._going if pod.slot.child.alive]
             for key, pod in list(self._pods.items()):
                 if not pod.slot.child.alive:
                     del self._pods[key]
@@ -97,9 +100,11 @@ class Kubelet:
                     pod.is_going = True
                     pod.slot.child.terminate()
                     if key not in wanted:
-                        self._going.append(self._pods.pop(key))
+                        self._going.append((key, self._pods.pop(key)))
+            # No node starts a pod while there is still one of its name.
+            names = {*self._pods, *(key for key, _ in self._going)}
             for key, template in wanted.items():
-                if key not in self._pods:
+                if key not in names:
                     self._pods[key] = self._started(key[0], key[1], template)
 
     def _started(self, name: str, ordinal: int, template: Json) -> _Pod:
@@ -159,16 +164,16 @@ class Kubelet:
         return value
 
     def _get(self, kind: str, name: str) -> Json:
-        for _ in range(50):
+        deadline = time.monotonic() + _MISSING_SECONDS
+        while True:
             try:
                 found: Json = self._api.get(kind, name, "--namespace", self._namespace)
             except KubectlFailed:
-                if self._stopping.is_set():
+                if self._stopping.is_set() or time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
             else:
                 return found
-        raise AssertionError(f"{kind} {name} is not there")
 
 
 def _own() -> dict[str, str]:

@@ -21,7 +21,7 @@ def _ended(cluster: Cluster, name: str, phase: str, reason: str) -> None:
     assert cluster.condition(name, "Ready")["reason"] == reason
     assert "rollout" not in status
     # The event is posted after the status is written.
-    cluster.wait(lambda: reason in cluster.events(name), f"event {reason}", 10)
+    cluster.wait(lambda: reason in cluster.events(name), f"event {reason}")
     assert cluster.events(name).count(reason) == 1
 
 

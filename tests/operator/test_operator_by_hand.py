@@ -1,6 +1,7 @@
 """The command `rollcast` on a cluster with a real operator: what it asks for is obeyed, and it says what came of it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,6 +16,11 @@ from tests.operator.traffic import checked, traffic
 from typer.testing import CliRunner, Result
 
 from rollcast_cli.__main__ import app
+from rollcast_cli.local.processes import wait_until
+
+_SECONDS = 180.0
+_WAITING = ("pause", "resume", "promote", "abort", "retry", "rollback", "delete")
+"""Commands that wait until they were obeyed: a person would for 10 s."""
 
 HELD = {"steps": [{"weight": 50, "forSeconds": 3600}]}
 
@@ -26,7 +32,8 @@ class Hand:
         self.options = ("--kubeconfig", str(cluster.api.kubeconfig), "--context", "test", "-n", cluster.namespace)
 
     def run(self, *arguments: str, stdin: str | None = None) -> Result:
-        return CliRunner().invoke(app, [*arguments, *self.options], input=stdin)
+        patience = ("--timeout", str(_SECONDS)) if arguments[0] in _WAITING else ()
+        return CliRunner().invoke(app, [*arguments, *patience, *self.options], input=stdin)
 
     def said(self, *arguments: str, stdin: str | None = None) -> str:
         result = self.run(*arguments, stdin=stdin)
@@ -40,23 +47,35 @@ class Hand:
 
 
 @contextmanager
-def watching(hand: Hand) -> Iterator[list[str]]:
-    """What `rollcast get -w` prints, once somebody has pressed Ctrl-C."""
-    lines: list[str] = []
-    with subprocess.Popen(
-        [str(Path(sys.executable).with_name("rollcast")), "get", "-w", *hand.options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+def watching(hand: Hand, folder: Path, wanted: set[str]) -> Iterator[None]:
+    """`rollcast get -w` prints these words in its fourth column, and ends when somebody presses Ctrl-C."""
+    printed, complaints = folder / "watched.txt", folder / "complaints.txt"
+
+    def seen() -> set[str]:
+        lines = printed.read_text(encoding="utf-8").splitlines()
+        return {cells[3] for line in lines if len(cells := line.split()) > 3}
+
+    with (
+        printed.open("wb") as out,
+        complaints.open("wb") as err,
+        subprocess.Popen(
+            [str(Path(sys.executable).with_name("rollcast")), "get", "-w", *hand.options],
+            stdout=out,
+            stderr=err,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        ) as process,
+    ):
         try:
-            yield lines
+            # Only now: what goes by before it watches, it does not see.
+            wait_until(lambda: "PHASE" in seen(), what="it watches", timeout_seconds=_SECONDS)
+            yield
+            # It tells all of it, and later than it happens.
+            wait_until(lambda: wanted <= seen(), what=f"it says {wanted}", timeout_seconds=_SECONDS)
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=30)
-            assert (process.returncode, err) == (0, "")
-            lines += out.splitlines()
+            assert process.wait(_SECONDS) == 0
         finally:
             process.kill()
+    assert complaints.read_text(encoding="utf-8") == ""
 
 
 def test_every_action_is_obeyed_and_told(cluster: Cluster, requests: Requests) -> None:
@@ -64,7 +83,8 @@ def test_every_action_is_obeyed_and_told(cluster: Cluster, requests: Requests) -
     hand = Hand(cluster)
     cluster.upload("v1", 2)
     cluster.upload("v2", 3)
-    with watching(hand) as lines, traffic(requests):
+    phases = {"Live", "Canary", "Paused", "RolledBack", "Superseded"}
+    with watching(hand, cluster.folder, phases), traffic(requests):
         first = _apply(hand, cluster.manifest("v1"))
         cluster.wait_phase(first, "Live")
         second = _apply(hand, cluster.manifest("v2", rollout=HELD))
@@ -96,8 +116,6 @@ def test_every_action_is_obeyed_and_told(cluster: Cluster, requests: Requests) -
     cluster.wait(lambda: hand.said("events", second).splitlines()[-1].split()[2] == "Deleted", "its farewell")
     assert hand.said("delete", first) == f"modelversion.rollcast.dev/{first} deleted\n"
     cluster.wait(lambda: hand.said("events", first).splitlines()[-1].split()[2] == "ModelEnded", "the model's farewell")
-    phases = {cells[3] for line in lines if len(cells := line.split()) > 3}  # the fourth column
-    assert {"PHASE", "Live", "Canary", "Paused", "RolledBack", "Superseded"} <= phases
 
 
 def _apply(hand: Hand, manifest: dict[str, Any]) -> str:

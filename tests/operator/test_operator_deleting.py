@@ -18,9 +18,9 @@ def _left(cluster: Cluster) -> list[str]:
     ]
 
 
-def _wait_gone(cluster: Cluster, name: str, seconds: float = 20) -> float:
+def _wait_gone(cluster: Cluster, name: str) -> float:
     began = time.monotonic()
-    cluster.wait(lambda: cluster.get(name) is None, f"{name} is gone", seconds)
+    cluster.wait(lambda: cluster.get(name) is None, f"{name} is gone")
     return time.monotonic() - began
 
 
@@ -71,7 +71,8 @@ def test_a_candidate_the_live_one_any_other_and_the_last(
     try:
         time.sleep(3)
         cluster.delete(fifth)
-        assert _wait_gone(cluster, fifth, 75) < 70
+        # 60 s by the operator's clock, and what a busy machine makes of them.
+        assert _wait_gone(cluster, fifth) < 60 + 30
         cluster.wait(lambda: not cluster.kubelet.slots(), "no slot runs")
     finally:
         kafka.restart()

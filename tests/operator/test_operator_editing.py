@@ -46,13 +46,10 @@ def test_slots_are_added_and_removed_in_a_canary(cluster: Cluster, requests: Req
             lambda: cluster.status(second).get("rollout", {}).get("weight") == 50, "v2 answers half of the keys"
         )
         cluster.patch(second, {"serving": {"replicas": 2}})
-        cluster.wait(
-            lambda: cluster.status(second)["predictor"] == {"readySlots": 2, "slots": 2}, "two slots have it", 120
-        )
+        cluster.wait(lambda: cluster.status(second)["predictor"] == {"readySlots": 2, "slots": 2}, "two slots have it")
         cluster.patch(second, {"serving": {"replicas": 1}})
-        cluster.wait(
-            lambda: cluster.status(second)["predictor"] == {"readySlots": 1, "slots": 1}, "one slot has it", 60
-        )
+        cluster.wait(lambda: cluster.status(second)["predictor"] == {"readySlots": 1, "slots": 1}, "one slot has it")
+        cluster.wait(lambda: [*cluster.kubelet.slots()] == [0], "the other one is told to end")
         assert cluster.phase(second) == "Canary"
         cluster.act(second, "promote")
         cluster.wait_phase(second, "Live")
@@ -67,7 +64,7 @@ def test_actions_by_hand(cluster: Cluster, requests: Requests) -> None:
     def act(name: str, action: str, phase: str) -> None:
         cluster.act(name, action)
         cluster.wait_phase(name, phase)
-        cluster.wait(lambda: cluster.action(name) is None, "the annotation is taken off", 10)
+        cluster.wait(lambda: cluster.action(name) is None, "the annotation is taken off")
 
     with traffic(requests):
         second = cluster.apply("v2", 3, rollout=_LONG)
@@ -81,5 +78,5 @@ def test_actions_by_hand(cluster: Cluster, requests: Requests) -> None:
         act(second, "rollback", "RolledBack")
         cluster.wait_phase(first, "Live")
         act(first, "dance", "Live")
-        cluster.wait(lambda: "ActionRefused" in cluster.events(first), "it is refused", 10)
+        cluster.wait(lambda: "ActionRefused" in cluster.events(first), "it is refused")
     checked(cluster, requests)

@@ -5,12 +5,13 @@ from collections.abc import Callable
 
 from tests.env.kubernetes import KubectlFailed
 from tests.env.predictor import Requests
-from tests.operator.cluster import Cluster
+from tests.operator.cluster import Cluster, patient
 from tests.operator.traffic import checked, traffic
 
 from rollcast_cli.local.processes import ChildDied, wait_until
 
 _DEATHS = 60
+_SECONDS = 240.0
 
 
 def _until(cluster: Cluster, done: Callable[[], bool], what: str) -> None:
@@ -22,7 +23,9 @@ def _until(cluster: Cluster, done: Callable[[], bool], what: str) -> None:
             wait=False,
         )
         try:
-            wait_until(done, what=what, timeout_seconds=60, children=[operator.child], interval_seconds=0.2)
+            wait_until(
+                patient(done), what=what, timeout_seconds=_SECONDS, children=[operator.child], interval_seconds=0.2
+            )
         except ChildDied:
             assert operator.child.returncode == -9, operator.child.log_tail()
             continue
@@ -64,4 +67,5 @@ def test_killed_after_each_of_its_writes_it_rolls_out_and_cleans_up(cluster: Clu
         return left == (None, None) and all(_gone(cluster, kind) for kind in kinds)
 
     _until(cluster, all_gone, "nothing is left")
-    cluster.wait(lambda: not cluster.kubelet.slots(), "no slot runs")
+    # No operator runs any more that could die meanwhile.
+    wait_until(lambda: not cluster.kubelet.slots(), what="no slot runs", timeout_seconds=_SECONDS)

@@ -114,6 +114,7 @@ def test_a_verb_that_the_role_lacks_is_named_and_missed_until_it_is_there(cluste
         if rule["resources"] == ["statefulsets"]:
             rule["verbs"].remove("patch")
     cluster.api.apply(less)
+    cluster.wait_may("patch", "statefulsets.apps", cluster.namespace, may=False)
     operator = cluster.start_operator()
     cluster.apply("v1", 2)
     (line, *_) = cluster.wait(lambda: operator.said("(403)"), "it is said")
@@ -140,8 +141,9 @@ def test_an_operator_of_the_whole_cluster_needs_no_more_than_the_cluster_role(wo
         }
         api.apply(role, binding)
         try:
-            operator = cluster.start_operator(cluster_wide=True)
             other = api.namespace()
+            cluster.wait_may("patch", "statefulsets.apps", other)
+            operator = cluster.start_operator(cluster_wide=True)
             cluster.upload("v1", 2)
             cluster.apply("v1", namespace=other)
             cluster.wait(lambda: cluster.phase("line-v1", namespace=other) == "Promoting", "it is looked after")
@@ -155,7 +157,8 @@ def test_an_operator_of_the_whole_cluster_needs_no_more_than_the_cluster_role(wo
 def test_with_keda_an_autoscaler_decides_and_without_it_the_least_run(waiting: Cluster) -> None:
     cluster = waiting
     cluster.api.apply(_KEDA)
-    cluster.api.kubectl("wait", "--for", "condition=established", "crd/scaledobjects.keda.sh", "--timeout", "30s")
+    # The operator asks what kinds there are, which the API server tells a moment after one is established.
+    cluster.wait(lambda: "scaledobjects" in cluster.api.kubectl("get", "--raw", "/apis/keda.sh/v1alpha1"), "it is told")
     try:
         assert cluster.operator is not None
         cluster.operator.child.stop()
