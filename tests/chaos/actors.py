@@ -180,7 +180,7 @@ class Client(_Actor):
             headers: list[tuple[str, bytes | str | None]] = [("request-id", request_id)]
             self._producer.produce(self._topic, value, key.encode(), headers=headers, on_delivery=delivered)
 
-    def finish(self, seconds: float = 60.0) -> None:
+    def finish(self, seconds: float = 180.0) -> None:
         """Stop asking, and wait until Kafka has all that was asked."""
         self._over.set()
         self._thread.join()
@@ -212,6 +212,8 @@ class Reader(_Actor):
         self._lock = threading.Lock()
         self._position: dict[tuple[str, int], int] = {}
         self.seen = 0
+        self.predicted: dict[int, int] = {}
+        """Of each partition of app_messages, what follows its last prediction."""
 
     @property
     def position(self) -> dict[tuple[str, int], int]:
@@ -256,6 +258,7 @@ class Reader(_Actor):
             )
         assert value is not None
         prediction = decode_prediction(value)
+        self.predicted[partition] = offset + 1
         return Result(
             id=prediction.request_id,
             key=name,
@@ -325,8 +328,8 @@ def close_the_books(
     *,
     reader: Reader,
     before_the_end: Callable[[], None] = lambda: None,
-    catch_up_seconds: float = 60.0,
-    close_seconds: float = 20.0,
+    catch_up_seconds: float = 180.0,
+    close_seconds: float = 90.0,
 ) -> None:
     """After the last request: who caught up and when, what is committed, and whether a transaction stays open.
 

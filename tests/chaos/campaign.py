@@ -41,6 +41,10 @@ class Campaign:
     most_pause_seconds: float = 3.0
     """Between a fault's end and the next one."""
 
+    limits: Limits = _LIMITS
+    batch_deadline_seconds: float = 1.0
+    """Of the slots. Shorter than a busy machine may stop a host for, it takes good models for hung ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class Played:
@@ -67,6 +71,7 @@ def play(campaign: Campaign, folder: Path, say: Callable[[str], None] = lambda _
                 models=_MOST_MODELS,
                 sabotage=("die", "none"),
                 telling=True,
+                batch_deadline_seconds=campaign.batch_deadline_seconds,
             ) as stage:
                 stage.begin(campaign.slots)
                 scene = Scene(stage, cluster, store, chance)
@@ -78,7 +83,7 @@ def play(campaign: Campaign, folder: Path, say: Callable[[str], None] = lambda _
                     restarts["notifier"] = stage.telling.ended_unasked
         finally:
             store.stop()
-    return Played(judge(events, _LIMITS), events, restarts, time.monotonic() - began)
+    return Played(judge(events, campaign.limits), events, restarts, time.monotonic() - began)
 
 
 def _inflict(campaign: Campaign, scene: Scene, say: Callable[[str], None]) -> None:
@@ -96,7 +101,7 @@ def _inflict(campaign: Campaign, scene: Scene, say: Callable[[str], None]) -> No
         scene.random.shuffle(kinds)
         for kind in kinds:
             before = stage.client.sent
-            wait_until(lambda: stage.client.sent > before, what="requests flow", timeout_seconds=60)  # noqa: B023  # called at once
+            wait_until(lambda: stage.client.sent > before, what="requests flow", timeout_seconds=120)  # noqa: B023  # called at once
             started = time.monotonic()
             target = FAULTS[kind](scene)
             until = time.monotonic()

@@ -19,7 +19,7 @@ from rollcast_cli.local.processes import wait_until
 
 __all__ = ["FAULTS", "Scene", "faults_for"]
 
-_SECONDS = 60.0
+_SECONDS = 120.0
 _SLOW_SECONDS = 5.0
 
 

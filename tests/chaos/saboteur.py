@@ -38,8 +38,10 @@ DEATHS = (
     "after-commit",
 )
 
-MARK_VARIABLE = "ROLLCAST_TEST_DIED"
-"""Names the file by which the next streamer knows that one has died already."""
+MARK_VARIABLE = "ROLLCAST_TEST_PROVOKED"
+"""Names the file that gets a byte at each abort, or at the death, that was provoked: by it the next streamer knows that
+one has died already, and whoever plays that the bug has had its chance.
+"""
 
 _EVERY = 5
 _DIES_AT = 20
@@ -79,9 +81,15 @@ def _abort_every_fifth() -> None:
         self._producer.send_offsets_to_transaction(_offsets(batch), batch.group_metadata)
         self._producer.flush(10)
         self._producer.abort_transaction()
+        _mark()
         raise BatchAborted("provoked")
 
     TransactionalCommitter.commit = commit  # type: ignore[method-assign]  # what a saboteur does
+
+
+def _mark() -> None:
+    with Path(os.environ[MARK_VARIABLE]).open("ab") as file:
+        file.write(b".")
 
 
 def _die() -> None:
@@ -146,7 +154,7 @@ def _offsets_before_outputs() -> None:
         self._producer.send_offsets_to_transaction(_offsets(batch), batch.group_metadata)
         self._producer.commit_transaction()
         if commits == _DIES_AT and not mark.exists():
-            mark.touch()
+            _mark()
             os.kill(os.getpid(), signal.SIGKILL)
         self._producer.begin_transaction()
         self._producing.produce_all(outputs)

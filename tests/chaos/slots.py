@@ -29,7 +29,13 @@ class KeptSlot:
     """One slot, by its ordinal. Whoever else ends it, a new process takes its place, as Kubernetes would see to it."""
 
     def __init__(
-        self, world: World, ordinal: int, *, sabotage: tuple[str, str] | None = None, standby: bool = True
+        self,
+        world: World,
+        ordinal: int,
+        *,
+        sabotage: tuple[str, str] | None = None,
+        standby: bool = True,
+        batch_deadline_seconds: float = 30.0,
     ) -> None:
         self.name = f"{world.group}-{ordinal}"
         self.ordinal = ordinal
@@ -38,6 +44,8 @@ class KeptSlot:
         self._world = world
         self._sabotage = sabotage
         self._standby = standby
+        self._batch_deadline_seconds = batch_deadline_seconds
+        self._mark = world.folder / f"slot-{ordinal}.provoked"
         self._order = world.folder / f"slot-{ordinal}.die-at"
         self._port = free_ports(1)[0]
         self._lock = threading.RLock()
@@ -55,7 +63,11 @@ class KeptSlot:
         predictor = ["-m", "rollcast_predictor"]
         if self._sabotage is not None:
             predictor = ["-m", "tests.chaos.saboteur", *self._sabotage]
-        options = ["--allow-pickle", "--batch-deadline-seconds", "1", "--max-request-bytes", str(MAX_REQUEST_BYTES)]
+        options = [
+            "--allow-pickle",
+            *("--batch-deadline-seconds", str(self._batch_deadline_seconds)),
+            *("--max-request-bytes", str(MAX_REQUEST_BYTES)),
+        ]
         child = start(
             [sys.executable, *predictor, "run", *options],
             role=f"slot {self.ordinal}",
@@ -67,7 +79,7 @@ class KeptSlot:
                 "ROLLCAST_STANDBY": str(self._standby).lower(),
                 # Hosts unpickle a class of tests/chaos.
                 "PYTHONPATH": str(_ROOT),
-                MARK_VARIABLE: str(self._world.folder / f"slot-{self.ordinal}.died"),
+                MARK_VARIABLE: str(self._mark),
                 ORDER_VARIABLE: str(self._order),
             },
             cwd=_ROOT,
@@ -117,6 +129,10 @@ class KeptSlot:
         assert self._sabotage[0] == "die"
         self._order.write_text(point, encoding="utf-8")
         self.wait(lambda: not self._order.exists(), f"it dies {point}")
+
+    def provoked(self) -> int:
+        """How many aborts or deaths the saboteur has provoked."""
+        return self._mark.stat().st_size if self._mark.exists() else 0
 
     # Coming and going.
 

@@ -35,6 +35,7 @@ class Stage:
         sabotage: tuple[str, str] | None = None,
         standby: bool = True,
         telling: bool = False,
+        batch_deadline_seconds: float = 30.0,
     ) -> None:
         """With `telling` a notifier tells two receivers of a quarter of the answers."""
         self.world = world
@@ -42,6 +43,7 @@ class Stage:
         self.folder.mkdir()
         self._sabotage = sabotage
         self._standby = standby
+        self._batch_deadline_seconds = batch_deadline_seconds
         self._writer = Writer(self.folder / "stage.jsonl")
         self._files = [world.folder / f"v{number + 1}.pkl" for number in range(models)]
         slopes: dict[str, float] = {}
@@ -124,7 +126,13 @@ class Stage:
     # Slots.
 
     def add_slot(self, ordinal: int) -> KeptSlot:
-        slot = KeptSlot(self.world, ordinal, sabotage=self._sabotage, standby=self._standby).start()
+        slot = KeptSlot(
+            self.world,
+            ordinal,
+            sabotage=self._sabotage,
+            standby=self._standby,
+            batch_deadline_seconds=self._batch_deadline_seconds,
+        ).start()
         self.slots[ordinal] = slot
         return slot
 
@@ -139,7 +147,7 @@ class Stage:
             ready = all(health.get("ready") and health["partitions"] for health in healths)
             return ready and sum(health["partitions"] for health in healths) == PARTITIONS
 
-        wait_until(all_owned, what="every partition is owned", timeout_seconds=90)
+        wait_until(all_owned, what="every partition is owned", timeout_seconds=180)
         if self.telling is not None:
             self.telling.start()
         self.reader.start()
@@ -154,7 +162,7 @@ class Stage:
         for actor in (self.client, self.reader, self.sampler):
             actor.check()
 
-    def end(self, *, catch_up_seconds: float = 60.0) -> list[Event]:
+    def end(self, *, catch_up_seconds: float = 180.0) -> list[Event]:
         """Ask no more, let the slots catch up and go, and close the books. The whole history."""
         self.client.finish()
 
@@ -174,7 +182,7 @@ class Stage:
         )
         self.reader.stop()
         if self.telling is not None:
-            self.telling.drain()
+            self.telling.drain(self.reader.predicted)
             self.telling.stop(self.folder / "telling.jsonl")
         self._writer.close()
         return list(read_history(self.folder.glob("*.jsonl")))

@@ -4,7 +4,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,8 +12,10 @@ from tests.chaos.history import Arrived, Subscribed, Writer
 from tests.chaos.notifier_saboteur import NOTIFIER_DEATHS, NOTIFIER_ORDER_VARIABLE
 from tests.env.notifier import Answer, Notifier, NotifierWorld, Receiver
 
-from rollcast_cli.local.processes import wait_until
+from rollcast_cli.local.processes import NotInTime, wait_until
+from rollcast_common.errors import RollcastError
 from rollcast_common.kafka import KafkaParams, TopicNames
+from rollcast_notifier.outbox import Outbox
 
 __all__ = ["Telling"]
 
@@ -97,28 +99,44 @@ class Telling:
         finally:
             self.receiver.answer = before
 
-    def wait_tried(self, count: int) -> None:
-        """Until so many more posts have come."""
-        before = self.receiver.tries
+    def wait_tried(self, count: int, *, since: int | None = None) -> None:
+        """Until so many more posts have come than there were, or than `since`."""
+        before = self.receiver.tries if since is None else since
         wait_until(lambda: self.receiver.tries >= before + count, what=f"{count} more posts", timeout_seconds=_SECONDS)
 
     # The end.
 
-    def drain(self, seconds: float = _SECONDS) -> None:
-        """Until everything that was predicted is read and what was to be told is told, or the time is over."""
+    def drain(self, predicted: Mapping[int, int], seconds: float = _SECONDS) -> None:
+        """Until everything up to `predicted`, by partition, is read and what was to be told is told, or the time is
+        over.
+        """
         since = time.monotonic()
 
         def done() -> bool:
-            """For long enough: the lag is measured once a second, and may be of before the last predictions."""
+            """For long enough, for those with a bug that record something after they said that it is read."""
             nonlocal since
-            notifier = self._notifier
-            lag = notifier.metric("lag_records") if notifier is not None and self.pid is not None else {}
-            if lag != {"": 0.0} or self.world.open_in_outbox() > 0:
+            if not self._is_told(predicted):
                 since = time.monotonic()
             return time.monotonic() - since > _QUIET_SECONDS
 
-        with contextlib.suppress(Exception):  # what never comes is the judge's to find
+        with contextlib.suppress(NotInTime):  # what never comes is the judge's to find
             wait_until(done, what="all is told", timeout_seconds=seconds)
+
+    def _is_told(self, predicted: Mapping[int, int]) -> bool:
+        """As the outbox says. The lag that a notifier shows is of a moment ago, and none while it reads nothing."""
+        try:
+            outbox = Outbox(self.world.outbox, sending=False)
+        except RollcastError:  # it is about to be made
+            return False
+        try:
+            places, counts = outbox.places(self.world.names.full("app_messages")), outbox.counts()
+        except RollcastError:
+            return False
+        finally:
+            outbox.close()
+        is_read = all(places.get(partition, 0) >= offset for partition, offset in predicted.items())
+        is_open = any(count for (_, state), count in counts.items() if state in ("queued", "sending"))
+        return is_read and not is_open and self.receiver.done == self.receiver.tries
 
     def stop(self, history: Path) -> None:
         """End it, and write down who was told what."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.chaos.checker import Limits, Verdict, judge
 from tests.chaos.history import (
@@ -259,6 +259,10 @@ def test_a_broken_line_in_the_middle_is_no_history(tmp_path: Path) -> None:
 # Any legal history is accepted, and one answer amiss is one too many.
 
 
+# How long an example takes says something about the machine, and nothing about the judge.
+_unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
 @dataclass
 class _Partition:
     asked: int = 0
@@ -333,6 +337,7 @@ def answers_of(events: list[Event]) -> list[Result | DeadLettered]:
     return [event for event in events if isinstance(event, Result | DeadLettered)]
 
 
+@_unhurried
 @given(legal_histories())
 def test_any_legal_history_is_accepted(events: list[Event]) -> None:
     assert judge(events, LIMITS).violations == []
@@ -362,7 +367,7 @@ def swapped(draw: Callable[[int], int], events: list[Event]) -> list[Event]:
 
 
 @pytest.mark.parametrize(("change", "invariants"), [(deleted, {1}), (duplicated, {1}), (swapped, {1, 3, 4})])
-@settings(deadline=None)
+@_unhurried
 @given(data=st.data())
 def test_one_answer_amiss_in_any_history_is_found(change: Any, invariants: set[int], data: st.DataObject) -> None:
     events = data.draw(legal_histories())
@@ -370,7 +375,7 @@ def test_one_answer_amiss_in_any_history_is_found(change: Any, invariants: set[i
     assert found(judge(broken, LIMITS)) & invariants
 
 
-@settings(deadline=None)
+@_unhurried
 @given(data=st.data())
 def test_two_answers_of_a_key_in_each_others_place_are_found(data: st.DataObject) -> None:
     events = data.draw(legal_histories())

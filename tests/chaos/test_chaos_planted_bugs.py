@@ -16,6 +16,8 @@ from tests.env.s3 import S3
 from rollcast_cli.local.processes import wait_until
 
 _REQUESTS = 400
+_PROVOKED = {"offsets-before-outputs": 1}
+_ABORTS = 3
 
 
 @pytest.fixture
@@ -28,9 +30,15 @@ def played(world: World, provocation: str, bug: str, *, isolation: str = "read_c
     sabotage = (provocation, bug)
     with Stage(world, seed=1, per_second=300, isolation=isolation, sabotage=sabotage, standby=False) as stage:
         stage.begin()
-        wait_until(lambda: stage.client.sent >= _REQUESTS, what="all is asked", timeout_seconds=30)
+        # A busy machine makes few large batches of them: it is asked until the bug has had its chance.
+        enough = _ABORTS if provocation == "abort" else _PROVOKED.get(bug, 0)
+        wait_until(
+            lambda: stage.client.sent >= _REQUESTS and stage.slots[0].provoked() >= enough,
+            what="all is asked, and provoked",
+            timeout_seconds=120,
+        )
         # What a bug has lost never catches up: there is nothing to wait for.
-        yield judge(stage.end(catch_up_seconds=60.0 if bug == "none" else 5.0), Limits())
+        yield judge(stage.end(catch_up_seconds=180.0 if bug == "none" else 5.0), Limits())
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from rollcast_cli.local.processes import wait_until
 from rollcast_common.kafka import KafkaParams, TopicNames
 
 _PREDICTIONS = 120
+_SECONDS = 180.0
 
 
 class Play:
@@ -36,7 +37,7 @@ class Play:
         predictions = self.telling.world.predictions
         predictions.send(_PREDICTIONS)
         predictions.flush()
-        wait_until(lambda: self._reader.seen >= predictions.count, what="all can be read", timeout_seconds=60)
+        wait_until(lambda: self._reader.seen >= predictions.count, what="all can be read", timeout_seconds=_SECONDS)
 
     def die(self, point: str) -> None:
         """While there is something to do."""
@@ -44,11 +45,11 @@ class Play:
         self.faults.append(Fault(kind=f"kill-notifier-{point}", target="the notifier", time=0.0))
         self.telling.order_death(point)
         self.predict()
-        wait_until(lambda: len(self.telling.restarts) > deaths, what=f"it dies {point}", timeout_seconds=60)
+        wait_until(lambda: len(self.telling.restarts) > deaths, what=f"it dies {point}", timeout_seconds=_SECONDS)
         self.telling.wait_ready()
 
     def verdict(self) -> Verdict:
-        self.telling.drain()
+        self.telling.drain(self._reader.predicted)
         self._reader.stop()
         self.telling.stop(self._folder / "telling.jsonl")
         events = [*read_history(self._folder.glob("*.jsonl")), *self.faults]
@@ -87,8 +88,9 @@ def test_a_planted_bug_is_found(
     with played(kafka, topic_prefix, tmp_path, bug) as play:
         if bug == "sent-before-called":
             with play.telling.answering([Answer(), Answer(503, taken=False)]):
+                before = play.telling.receiver.tries
                 play.predict()
-                play.telling.wait_tried(10)
+                play.telling.wait_tried(10, since=before)
         for point in deaths:
             play.die(point)
         play.predict()
@@ -104,8 +106,9 @@ def test_without_a_bug_nothing_is_found_whatever_dies_or_fails(
             play.die(point)
         moody = [Answer(), Answer(503, taken=False), Answer(cut=True), Answer(429, taken=False), Answer(seconds=0.1)]
         with play.telling.answering(moody):
+            before = play.telling.receiver.tries
             play.predict()
-            play.telling.wait_tried(len(moody))
+            play.telling.wait_tried(len(moody), since=before)
         verdict = play.verdict()
         assert broken(verdict) == []
         assert verdict.untold == 0

@@ -123,6 +123,8 @@ class Receiver:
     def __init__(self) -> None:
         self.arrivals: list[Arrival] = []
         self.tries = 0
+        self.done = 0
+        """How many of the tries are over, and among `arrivals` if they arrived."""
         self.answer: Callable[[int], Answer] = lambda _: Answer()
         """Given how many posts came before."""
         receiver = self
@@ -145,6 +147,13 @@ class Receiver:
         with self._lock:
             answer = self.answer(self.tries)
             self.tries += 1
+        try:
+            self._take_as(handler, body, answer)
+        finally:
+            with self._lock:
+                self.done += 1
+
+    def _take_as(self, handler: BaseHTTPRequestHandler, body: bytes, answer: Answer) -> None:
         now = time.monotonic()
         time.sleep(answer.seconds)  # the fault itself
         answered = not answer.cut and self._answer(handler, answer)
