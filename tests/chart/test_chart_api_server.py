@@ -20,9 +20,7 @@ _FOREIGN = {"PodMonitor", "PrometheusRule", "TriggerAuthentication"}
 @pytest.fixture(scope="module")
 def restricted(kube_api: KubeApi) -> str:
     """A namespace that refuses every pod that the standard `restricted` forbids."""
-    namespace = kube_api.namespace()
-    kube_api.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
-    return namespace
+    return kube_api.namespace({"pod-security.kubernetes.io/enforce": "restricted"})
 
 
 def _dry_run(api: KubeApi, objects: list[Json]) -> str:
@@ -98,7 +96,7 @@ def test_helm_installs_upgrades_and_uninstalls_it(helm: Helm, kube_api: KubeApi)
     # Other tests have brought the definition already.
     chart = ("rollcast", str(CHART), *where, "--values", str(DEV), "--take-ownership")
     helm.run("install", *chart, environ=kube_api.environ)
-    kube_api.kubectl("wait", "--for=condition=established", "crd/modelversions.rollcast.dev", "--timeout=30s")
+    kube_api.kubectl("wait", "--for=condition=established", "crd/modelversions.rollcast.dev", "--timeout=90s")
     example = CHART.parents[1] / "examples" / "wine-price" / "modelversion.yaml"
     kube_api.kubectl("apply", *where, "--filename", str(example))
     before = kube_api.get("statefulset", "rollcast-notifier", *where)

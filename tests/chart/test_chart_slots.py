@@ -52,9 +52,7 @@ def _pod(made: list[Any]) -> Json:
 
 @pytest.fixture(scope="module")
 def restricted(kube_api: KubeApi) -> str:
-    namespace = kube_api.namespace()
-    kube_api.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
-    return namespace
+    return kube_api.namespace({"pod-security.kubernetes.io/enforce": "restricted"})
 
 
 @pytest.mark.parametrize("values", FILES, ids=lambda path: path.stem)

@@ -29,7 +29,7 @@ from rollcast_common.kafka import (
 
 Json = dict[str, Any]
 
-_SECONDS = 60.0
+_SECONDS = 120.0
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_its_bucket_is_there_and_holds_what_is_put_once(render: Render, tmp_path
     keys = dict.fromkeys(names, uuid4().hex)
     server = start([str(binary), *arguments], role="versitygw", log=tmp_path / "s3.log", environ=keys)
     try:
-        wait_until(lambda: accepts(port), what="versitygw answers", timeout_seconds=30, children=[server])
+        wait_until(lambda: accepts(port), what="versitygw answers", timeout_seconds=_SECONDS, children=[server])
         client = boto3.client(
             "s3",
             endpoint_url=f"http://127.0.0.1:{port}",

@@ -28,7 +28,7 @@ def test_the_first_model_answers(installed: Installation, play: Play) -> None:
 
 def test_a_canary_goes_live(installed: Installation, play: Play) -> None:
     installed.serve(play, 3.0, "v2")
-    installed.wait_for_phase("v1", "Superseded", seconds=30)
+    installed.wait_for_phase("v1", "Superseded")
 
 
 def test_a_slot_is_deleted(installed: Installation, play: Play) -> None:
@@ -44,7 +44,7 @@ def test_a_bad_model_is_rolled_back(installed: Installation, play: Play) -> None
     installed.apply_by_hand(bad, "bad", {"shadow": {"forSeconds": 0}})
     status = installed.wait_for_phase("bad", "RolledBack")["status"]
     assert "error" in str(status["lastFailure"]).lower()
-    installed.wait_for_phase("v2", "Live", seconds=30)
+    installed.wait_for_phase("v2", "Live")
     play.check()
 
 
@@ -185,7 +185,7 @@ def test_lag_brings_a_slot_more_and_its_end_takes_it_away(installed: Installatio
     scaling = {"replicas": None, "autoscaling": {"min": 2, "max": 3, "lagThreshold": 200}}
     patch = json.dumps({"spec": {"serving": scaling}})
     cluster.kubectl("patch", "modelversion", live["metadata"]["name"], "--type", "merge", "--patch", patch)
-    cluster.wait(lambda: is_ready(cluster.get("scaledobject", f"rollcast-{MODEL}")), "KEDA scales", seconds=60)
+    cluster.wait(lambda: is_ready(cluster.get("scaledobject", f"rollcast-{MODEL}")), "KEDA scales")
 
     def wanted() -> int:
         replicas: int = cluster.get("statefulset", f"rollcast-{MODEL}")["spec"]["replicas"]

@@ -19,7 +19,7 @@ from rollcast_cli.local.processes import Child, start, wait_until
 
 __all__ = ["Prometheus", "prometheus", "promtool"]
 
-_SECONDS = 30.0
+_SECONDS = 120.0
 
 Json = dict[str, Any]
 
@@ -65,7 +65,7 @@ class Prometheus:
     def _get(self, what: str, **parameters: str) -> Any:
         rest = f"api/v1/{what}?{urllib.parse.urlencode(parameters)}"
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{rest}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{rest}", timeout=60) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             with error:
