@@ -3,15 +3,17 @@
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
+from confluent_kafka import Producer
 from tests.env.kafka import MockKafka, params_for
 from tests.env.outboxes import made
 
 from rollcast_common.contracts import Receipt
 from rollcast_common.contracts.receipt import decode_receipt
 from rollcast_common.kafka import ErrorWatch, KafkaParams, TopicNames, make_consumer, read_to_end
-from rollcast_notifier.outbox import Outbox, Outcome
+from rollcast_notifier.outbox import Outbox, OutboxProblem, Outcome
 from rollcast_notifier.receipts import ReceiptPublisher
 
 _SECONDS = 30.0
@@ -97,6 +99,52 @@ def test_receipts_wait_in_the_outbox_while_no_broker_answers(
     back.start()
     assert back.stop(time.monotonic() + _SECONDS), "what there is is published before it ends"
     assert [receipt.state for _, receipt in read("notifications")] == ["queued"]
+
+
+class SlowBroker:
+    """A producer whose broker acknowledges only after it was waited for three times."""
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+        self._times = 0
+
+    def flush(self, seconds: float) -> int:
+        self._times += 1
+        return 1 if self._times <= 3 else self._producer.flush(seconds)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._producer, name)
+
+
+def test_at_the_end_a_slow_broker_is_waited_for_and_gets_each_receipt_once(
+    outbox: Outbox, kafka: KafkaParams, read: Read
+) -> None:
+    outbox.record([made(1)])
+    settle(outbox, "sent")
+    publisher = ReceiptPublisher(kafka, outbox, client_id="test")
+    publisher._producer = SlowBroker(publisher._producer)  # type: ignore[assignment]  # as good as one
+    publisher._stopping.set()
+    publisher.start()
+    assert publisher.stop(time.monotonic() + _SECONDS)
+    assert publisher.failure is None
+    assert outbox.waiting_receipts() == 0
+    assert [receipt.state for _, receipt in read("notifications")] == ["queued", "sent"]
+
+
+def test_an_outbox_that_could_not_be_read_for_a_moment_ends_nothing(
+    outbox: Outbox, kafka: KafkaParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher = ReceiptPublisher(kafka, outbox, client_id="test")
+    with monkeypatch.context() as patch:
+
+        def unreadable(_: int) -> NoReturn:
+            raise OutboxProblem("the disk is away")
+
+        patch.setattr(outbox, "transitions", unreadable)
+        assert not publisher.step()
+    assert publisher.problem == "the disk is away"
+    assert not publisher.step()
+    assert publisher.problem is None, "nothing waits, so nothing is missing"
 
 
 def test_a_text_that_is_too_large_for_the_topic_is_cut(outbox: Outbox, kafka: KafkaParams, read: Read) -> None:

@@ -46,6 +46,8 @@ class ReceiptPublisher:
         self._refused: list[KafkaError] = []
         self._say_at = 0.0
         self._stopping = threading.Event()
+        self._end_by = float("inf")
+        """Of time.monotonic(); known from `stop` on."""
         self._thread = threading.Thread(target=self._run, name="receipts", daemon=True)
         self.problem: str | None = None
         self.failure: BaseException | None = None
@@ -55,6 +57,7 @@ class ReceiptPublisher:
 
     def stop(self, deadline: float) -> bool:
         """Publish what there is, as far as it goes until `deadline` (of time.monotonic()); whether it ended."""
+        self._end_by = deadline
         self._stopping.set()
         self._thread.join(max(0.0, deadline - time.monotonic()))
         return not self._thread.is_alive()
@@ -64,7 +67,7 @@ class ReceiptPublisher:
             while not self._stopping.is_set():
                 if not self.step():
                     self._stopping.wait(_LOOK_EVERY_SECONDS)
-            while self.problem is None and self.step():
+            while self.problem is None and time.monotonic() < self._end_by and self.step():
                 pass
         except BaseException as error:  # noqa: BLE001  # its owner asks, and must hear of it
             self.failure = error
@@ -74,11 +77,14 @@ class ReceiptPublisher:
 
         Raises KafkaDenied when the broker refuses us.
         """
+        waiting: list[Transition] = []
         try:
             waiting = self._outbox.transitions(_MOST_AT_ONCE)
             if waiting and self._publish(waiting):
                 self._outbox.published(waiting[-1].number)
                 self.problem = None
+            elif not waiting:
+                self.problem = None  # whatever it was, no receipt waits for it any more
         except OutboxProblem as problem:
             self._say(problem)
         self._producer.poll(0)
@@ -105,7 +111,7 @@ class ReceiptPublisher:
         producer = self._producer
         while producer.flush(_FLUSH_SECONDS):
             self._check()
-            if self._stopping.is_set() or producer is not self._producer:
+            if producer is not self._producer or self._is_over():
                 return False
         self._check()
         if not self._refused:
@@ -113,6 +119,12 @@ class ReceiptPublisher:
         self._say(problem_from(self._refused[0], f"publishing receipts to {self._all}", self._servers))
         self._stopping.wait(_AGAIN_SECONDS)
         return False
+
+    def _is_over(self) -> bool:
+        """Whether it is time to end with receipts under way. A broker that is only slow is waited for: to begin anew
+        would publish them twice.
+        """
+        return self._stopping.is_set() and (self.problem is not None or time.monotonic() >= self._end_by)
 
     def _produce(self, topic: str, receipt: Receipt) -> None:
         key = (receipt.prediction_id or receipt.notification_id).encode()
