@@ -77,6 +77,7 @@ class Dispatcher:
         """Of time.monotonic(): the whole channel waits."""
         self._last_arrival = 0
         self._say_at = 0.0
+        self._outbox_failed = False
         self.problem: str | None = None
         """Why nothing is sent now."""
         self.failure: BaseException | None = None
@@ -131,8 +132,10 @@ class Dispatcher:
             batch = self._outbox.due(self._name, 1 if self._failures >= _ALL_DOWN_AFTER else _BATCH)
         except OutboxProblem as problem:
             self._say("the outbox cannot be read now", problem)
+            self._outbox_failed = True
             self._stopping.wait(_PROBLEM_SECONDS)
             return True
+        self._outbox_works()
         self._send_all(batch)
         return bool(batch)
 
@@ -157,9 +160,10 @@ class Dispatcher:
         """Whether `begin` may be called now. What came of a call is kept until there is room to write it down."""
         while outcome is not None or begin is not None:
             try:
-                return self._outbox.settle(outcome, begin)
+                may_begin = self._outbox.settle(outcome, begin)
             except OutboxProblem as problem:
                 self._say("the outbox cannot be written now, so nothing is sent", problem)
+                self._outbox_failed = True
                 if self._stopping.wait(_PROBLEM_SECONDS):
                     if outcome is not None:
                         _log.error(
@@ -169,7 +173,15 @@ class Dispatcher:
                             state=outcome.state,
                         )
                     return False
+            else:
+                self._outbox_works()
+                return may_begin
         return False
+
+    def _outbox_works(self) -> None:
+        """Its problem is over, whether or not there is anything to send by which the channel could show the same."""
+        if self._outbox_failed:
+            self._outbox_failed, self.problem = False, None
 
     def _too_late(self, queued: Queued) -> Outcome | None:
         now = now_ms()
