@@ -3,25 +3,26 @@ tests/integration.
 """
 
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Consumer, KafkaError
 from prometheus_client import CollectorRegistry
 from tests.env.kafka import MockKafka
 from tests.env.notifier import Predictions
 from tests.env.outboxes import made
 
+from rollcast_cli.local.processes import wait_until
 from rollcast_common.contracts import Prediction
-from rollcast_common.errors import TopicMissing
-from rollcast_common.kafka import KafkaParams, TopicNames
+from rollcast_common.errors import KafkaUnavailable, TopicMissing
+from rollcast_common.kafka import ErrorWatch, KafkaParams, TopicNames
 from rollcast_notifier.metrics import NotifierMetrics
 from rollcast_notifier.notification import Notification
 from rollcast_notifier.outbox import Outbox
 from rollcast_notifier.stream import Stream, where_to_begin
 
-_SECONDS = 30.0
+_SECONDS = 60.0
 
 
 @pytest.mark.parametrize(
@@ -82,11 +83,17 @@ class Reading:
         return [made(int(prediction.request_id.removeprefix("r-"))) for prediction in predictions]
 
     def wait_recorded(self, count: int) -> None:
-        deadline = time.monotonic() + _SECONDS
-        while sum(self.outbox.counts().values()) < count:
+        self.wait(lambda: sum(self.outbox.counts().values()) >= count, f"{count} are recorded")
+
+    def wait(self, condition: Callable[[], object], what: str) -> None:
+        def holds() -> object:
             assert self.failure is None
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+            return condition()
+
+        wait_until(holds, what=what, timeout_seconds=_SECONDS)
+
+    def counted(self, name: str) -> float | None:
+        return self.registry.get_sample_value(f"rollcast_notifier_{name}_total")
 
     def end(self) -> None:
         self._stopping.set()
@@ -119,12 +126,11 @@ def test_what_is_no_prediction_is_passed_over_and_counted(
     predictions.flush()
     reading.wait_recorded(5)
     assert sorted(reading.seen) == [f"r-{number}" for number in range(5)]
-    assert reading.woken.is_set()
-    deadline = time.monotonic() + _SECONDS
-    while sum(reading.outbox.places(names.full("app_messages")).values()) < 8:
-        assert time.monotonic() < deadline
-    assert reading.registry.get_sample_value("rollcast_notifier_predictions_total") == 5
-    assert reading.registry.get_sample_value("rollcast_notifier_skipped_records_total") == 3
+    reading.wait(lambda: sum(reading.outbox.places(names.full("app_messages")).values()) == 8, "all are passed")
+    # Both come after what is recorded.
+    reading.wait(reading.woken.is_set, "whoever sends is woken")
+    reading.wait(lambda: reading.counted("predictions") == 5, "predictions are counted")
+    assert reading.counted("skipped_records") == 3
 
 
 def test_a_full_disk_pauses_the_reading_and_what_was_read_is_recorded_when_there_is_room(
@@ -140,23 +146,42 @@ def test_a_full_disk_pauses_the_reading_and_what_was_read_is_recorded_when_there
         reading.outbox._db.execute(f"PRAGMA max_page_count = {pages}")
     predictions.send(2000)
     predictions.flush()
-    deadline = time.monotonic() + _SECONDS
-    while reading.stream.problem is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    assert "the disk is full; make room, nothing is lost" in reading.stream.problem
+    full = "the disk is full; make room, nothing is lost"
+    reading.wait(lambda: full in (reading.stream.problem or ""), "the full disk is told")
     with reading.outbox._lock:
         reading.outbox._db.execute("PRAGMA max_page_count = 1000000")
     reading.wait_recorded(2001)
+    reading.wait(lambda: reading.stream.problem is None, "all is well")
+
+
+def test_an_outage_is_no_problem_any_more_when_it_is_over_and_nothing_new_comes(
+    reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    step, say = Stream._step, Stream._say
+
+    def stumbling(self: Stream, consumer: Consumer, watch: ErrorWatch) -> None:
+        if self.partitions and not said:
+            watch.last = KafkaError(KafkaError._TRANSPORT)
+            raise KafkaUnavailable("the broker is away")
+        step(self, consumer, watch)
+
+    def saying(self: Stream, what: str, problem: Exception) -> None:
+        say(self, what, problem)
+        said.append(what)
+
+    monkeypatch.setattr(Stream, "_say", saying)
+    monkeypatch.setattr(Stream, "_step", stumbling)
+    reading.wait(lambda: said, "the outage is told")
+    reading.wait(lambda: reading.stream.partitions > 0, "it reads again")
     assert reading.stream.problem is None
 
 
 def test_a_topic_that_is_not_there_ends_the_stream(embedded_kafka: MockKafka, tmp_path: Path) -> None:
     """It is checked at the start; this one is deleted meanwhile."""
     reading = Reading(embedded_kafka.params, TopicNames(prefix="nobody-made-them."), tmp_path / "outbox.db")
-    deadline = time.monotonic() + _SECONDS
-    while reading.failure is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    reading.end()
+    try:
+        wait_until(lambda: reading.failure, what="the stream ends", timeout_seconds=_SECONDS)
+    finally:
+        reading.end()
     assert isinstance(reading.failure, TopicMissing)

@@ -232,6 +232,7 @@ class Stream:
         recorded = self._outbox.places(self._topic)
         places = [self._beginning(consumer, place, recorded.get(place.partition)) for place in partitions]
         consumer.incremental_assign(places)
+        self.problem = None  # also where nothing new comes for a while
         self._owned |= {place.partition for place in partitions}
         _log.info("partitions assigned", partitions={p.partition: p.offset for p in places}, owned=len(self._owned))
 
