@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from rollcast_common.errors import RollcastError
+from rollcast_common.errors import KafkaUnavailable, RollcastError
 from rollcast_common.kafka import KafkaParams, LifeWatch, make_consumer, problem_from
 
 __all__ = ["Record", "Source", "TopicReader"]
@@ -141,7 +141,14 @@ class TopicReader:
                 self._assign(source, topic, sorted(found[topic].partitions))
             self._catch_up()
         except KafkaException as error:
-            raise problem_from(error.args[0], "reading for the console", self._servers) from None
+            unknown = problem_from(error.args[0], "reading for the console", self._servers)
+            if not isinstance(unknown, KafkaUnavailable):
+                raise unknown from None
+            # A broker that is slow or away: the consumer goes on by itself where it was, and nothing is missed. Begun
+            # anew, what came meanwhile would be taken for history. Where it cannot go on, its watch says so.
+            self._note(str(unknown))
+            self._look_at = time.monotonic() + _AGAIN_SECONDS
+            return
         if problem is None:
             self.problem = None
         else:
@@ -149,14 +156,15 @@ class TopicReader:
 
     def _assign(self, source: Source, topic: str, partitions: Sequence[int]) -> None:
         new = [number for number in partitions if (topic, number) not in self._history]
-        places = []
+        places, ends = [], {}
         for number in new:
             low, end = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_ANSWER_SECONDS)
             begin = low if source.last is None else max(low, end - -(-source.last // len(partitions)))
             places.append(TopicPartition(topic, number, begin))
-            self._history[topic, number] = end
+            ends[topic, number] = end
         if places:
             self._consumer.incremental_assign(places)
+            self._history |= ends
 
     def _catch_up(self) -> None:
         for place in self._consumer.position(self._consumer.assignment()):
