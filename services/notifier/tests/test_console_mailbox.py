@@ -1,8 +1,9 @@
 """The mailbox and the channel on it: stored once, its steps in order, each person their own."""
 
-import time
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from tests.env.console import Heard
@@ -115,12 +116,13 @@ def test_it_outlives_the_process(tmp_path: Path, mailbox: Mailbox, channel: Cons
         again.close()
 
 
-def test_what_is_old_goes(tmp_path: Path) -> None:
-    mailbox = Mailbox(tmp_path / "m", keep_days=1e-9)
+def test_what_is_old_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mailbox = Mailbox(tmp_path / "m", keep_days=1)
     try:
         for number in range(2):
+            now = 1_700_000_000_000 + number * 86_400_001
+            monkeypatch.setattr("rollcast_notifier.console.mailbox._now", lambda now=now: now)
             mailbox._purge_at = 0.0
-            time.sleep(0.002)  # the clock of the mailbox counts milliseconds
             mailbox.deliver(a_notification("console:ann", prediction_id=f"p:{number}"))
         assert [message["prediction_id"] for message in mailbox.changed("ann", 0, 10)[1]] == ["p:1"]
     finally:
@@ -140,6 +142,24 @@ def test_a_disk_that_does_not_take_it_is_tried_again(mailbox: Mailbox, channel: 
     mailbox.close()
     with pytest.raises(Unavailable, match="mailbox"):
         channel.send(a_notification("console:ann"))
+
+
+def test_what_came_after_a_full_disk_is_not_taken_for_seen(
+    mailbox: Mailbox, channel: ConsoleChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page asks for what is newer than it has; while something fails, it may look."""
+    with monkeypatch.context() as patch:
+
+        def full() -> NoReturn:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        patch.setattr(mailbox, "_purge", full)
+        with pytest.raises(Unavailable, match="disk is full"):
+            channel.send(a_notification("console:ann"))
+    has, _ = mailbox.changed("ann", 0, 10)
+    channel.send(a_notification("console:ann"))
+    assert mailbox.revision("ann") != has
+    assert len(mailbox.changed("ann", has, 10)[1]) == 1
 
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:

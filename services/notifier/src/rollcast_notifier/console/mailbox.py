@@ -174,14 +174,15 @@ class Mailbox:
     def _writing(self) -> Iterator[int]:
         """A transaction, and the revision for what it changes."""
         with self._lock, self._explained():
+            # Also of what fails no revision is given again: a page may have seen it by then.
+            self._revision += 1
             self._db.execute("begin immediate")
             try:
-                yield self._revision + 1
+                yield self._revision
             except BaseException:
                 self._db.execute("rollback")
                 raise
             self._db.execute("commit")
-            self._revision += 1
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
