@@ -1,6 +1,6 @@
 """The live view in a real browser, fed by a real Kafka."""
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from tests.env.browser import keep_picture
 from tests.env.console import Kafkaesque, RunningConsole
 from tests.env.lively import Lively, flooded
@@ -99,6 +99,29 @@ def test_a_lost_connection_is_said_and_comes_back(page: Page, console: RunningCo
     expect(page.locator("#connection")).to_have_attribute("data-state", "lost")
     page.context.set_offline(False)
     expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+
+
+def test_who_turns_to_another_view_while_the_connection_is_looked_for_stays_there(
+    page: Page, console: RunningConsole, topics: Kafkaesque
+) -> None:
+    """What was wanted before must not replace the connection of what is wanted now."""
+    lively = Lively(topics)
+    lively.assign(candidate=False)
+    topics.flush()
+    console.enter(page)
+    looking: list[Route] = []
+    page.route("**/api/stream?view=live*", lambda route: route.fulfill(status=503))
+    page.route("**/api/forms", looking.append)
+    with page.expect_request("**/api/forms"):
+        page.get_by_label("Track").select_option("candidate")
+    page.unroute("**/api/stream?view=live*")
+    page.get_by_role("link", name="Models").click()
+    expect(page.locator("#models article.card [data-phase=live]")).to_be_visible()
+    with page.expect_response("**/api/forms"):
+        looking[0].continue_()
+    lively.assign(weight=25)
+    topics.flush()
+    expect(page.locator("#models article.card [data-phase=canary]")).to_have_text("Canary 25 %")
 
 
 def test_who_is_logged_out_elsewhere_sees_nothing_more(page: Page, console: RunningConsole) -> None:

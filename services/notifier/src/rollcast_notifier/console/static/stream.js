@@ -29,13 +29,15 @@ export class Stream {
   }
 
   async #retry(wanted) {
+    const lost = this.#source;
     try {
       const answer = await fetch("/api/forms");
       if (answer.status === 401) return location.assign("/login");
     } catch {
       // Not there; the next try says so again.
     }
-    this.open(wanted);
+    // Who has turned to another view meanwhile has its stream already.
+    if (this.#source === lost) this.open(wanted);
   }
 
   close() {
