@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from tests.env.browser import keep_picture
 from tests.env.console import Heard, Kafkaesque, RunningConsole, console_of
 from tests.env.showcase import Answering, OneCard, told
@@ -51,7 +51,7 @@ def test_a_question_is_answered_delivered_and_read(asking: Page, answering: Answ
     expect(messages.first.locator(".state")).to_have_text("✓Sent")
     expect(messages.last.locator(".said-value")).to_have_text("36")
     expect(messages.last.locator(".state")).to_have_text("✓✓Read")
-    wait_until(lambda: len(heard.receipts) == 2, what="both receipts are told", timeout_seconds=30)
+    wait_until(lambda: len(heard.receipts) == 2, what="both receipts are told", timeout_seconds=60)
     assert [state for _, state in heard.receipts] == ["delivered", "read"]
     assert answering.asked[0]["features"]["year"] == 2009
     keep_picture(asking, "ask")
@@ -69,7 +69,7 @@ def test_mistakes_are_told_at_their_fields(asking: Page, answering: Answering) -
     asking.get_by_role("button", name="Ask", exact=True).click()
     expect(asking.locator("#ask-problem")).to_be_hidden()
     expect(asking.locator("#field-0-wrong")).to_be_hidden()
-    wait_until(lambda: len(answering.asked) == 1, what="it was asked", timeout_seconds=30)
+    wait_until(lambda: len(answering.asked) == 1, what="it was asked", timeout_seconds=60)
 
 
 def test_what_really_happened_is_told_about_its_prediction(asking: Page, console: RunningConsole, heard: Heard) -> None:
@@ -79,7 +79,7 @@ def test_what_really_happened_is_told_about_its_prediction(asking: Page, console
     answer = asking.locator(f"[data-id='{told_first.id}']")
     answer.get_by_label("What really happened?").fill("28.50")
     answer.get_by_role("button", name="Tell").click()
-    wait_until(lambda: heard.messages, what="the service hears of it", timeout_seconds=30)
+    wait_until(lambda: heard.messages, what="the service hears of it", timeout_seconds=60)
     (inbound,) = heard.messages
     assert inbound.text == f"actual 28.50 #{reference_of(told_first.id)}"
     assert inbound.about == told_first.id
@@ -109,11 +109,53 @@ def test_what_arrives_elsewhere_is_unread_until_it_is_seen(page: Page, console: 
     console.enter(page)
     console.mailbox.deliver(told(Receiver("console", "ann"), "1", 1.0, "look at me"))
     expect(page.locator("#unread")).to_have_text("1")
-    wait_until(lambda: heard.receipts, what="it is delivered", timeout_seconds=30)
+    wait_until(lambda: heard.receipts, what="it is delivered", timeout_seconds=60)
     assert [state for _, state in heard.receipts] == ["delivered"]
     page.get_by_role("link", name="Ask").click()
     expect(page.locator("#unread")).to_be_hidden()
+    # The page shows it before the service is told.
+    wait_until(lambda: len(heard.receipts) == 2, what="it is read", timeout_seconds=60)
     assert [state for _, state in heard.receipts] == ["delivered", "read"]
+
+
+def test_that_it_was_read_does_not_overtake_that_it_was_delivered(
+    page: Page, console: RunningConsole, heard: Heard
+) -> None:
+    """Both are told in time, however slow the way of the first is: what was read first would never be delivered."""
+    console.enter(page)
+    under_way: list[Route] = []
+
+    def hold_the_first(route: Route) -> None:
+        if under_way:
+            route.continue_()
+        else:
+            under_way.append(route)
+
+    page.route("**/api/mark", hold_the_first)
+    with page.expect_request("**/api/mark"):
+        console.mailbox.deliver(told(Receiver("console", "ann"), "1", 1.0, "look at me"))
+    page.get_by_role("link", name="Ask").click()
+    expect(page.locator(".message")).to_be_visible()
+    page.wait_for_timeout(1000)  # time for the wrong thing: the second would be told within 0.2 s
+    under_way[0].continue_()
+    expect(page.locator("#unread")).to_be_hidden()
+    wait_until(lambda: "read" in [state for _, state in heard.receipts], what="it is read", timeout_seconds=60)
+    assert [state for _, state in heard.receipts] == ["delivered", "read"]
+
+
+def test_what_is_typed_while_the_last_message_is_under_way_stays(asking: Page) -> None:
+    under_way: list[Route] = []
+    asking.route("**/api/say", under_way.append)
+    message = asking.get_by_label("Message")
+    message.fill("help")
+    with asking.expect_request("**/api/say"):
+        message.press("Enter")
+    message.fill("ask wine-price")
+    asking.locator("a.brand").focus()
+    under_way[0].continue_()
+    # The page gives the focus back when the message is through.
+    expect(message).to_be_focused()
+    expect(message).to_have_value("ask wine-price")
 
 
 def test_what_cannot_be_sent_is_said_and_kept_in_the_field(asking: Page, console: RunningConsole) -> None:

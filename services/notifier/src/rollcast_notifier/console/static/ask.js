@@ -121,7 +121,8 @@ export class AskView {
     if (!text) return;
     const refused = await post("/api/say", { id: newId(), text });
     notice($("say-problem"), refused?.problem);
-    if (!refused) $("say").value = "";
+    // What was typed meanwhile is the next message.
+    if (!refused && $("say").value.trim() === text) $("say").value = "";
     $("say").focus();
   }
 
@@ -200,7 +201,7 @@ export class AskView {
       if (!actual) return;
       const refused = await post("/api/say", { id: newId(), text: `actual ${actual} #${message.reference}`, about: message.id });
       notice(wrong, refused?.problem);
-      if (!refused) input.value = "";
+      if (!refused && input.value.trim() === actual) input.value = "";
     };
     return h(
       "form",
@@ -241,12 +242,17 @@ export class AskView {
 
   #mark(mark, id) {
     this.#marks[mark].add(id);
-    this.#marking ??= setTimeout(async () => {
-      this.#marking = null;
-      const body = { delivered: [...this.#marks.delivered], read: [...this.#marks.read] };
-      this.#marks = { delivered: new Set(), read: new Set() };
-      if (await post("/api/mark", body)) for (const [kind, ids] of Object.entries(body)) setTimeout(() => ids.forEach((one) => this.#mark(kind, one)), 5000);
-    }, 100);
+    this.#marking ??= setTimeout(() => this.#tellMarks(), 100);
+  }
+
+  // One post after the other: a `read` that overtook its `delivered` would swallow it.
+  async #tellMarks() {
+    const body = { delivered: [...this.#marks.delivered], read: [...this.#marks.read] };
+    this.#marks = { delivered: new Set(), read: new Set() };
+    const refused = await post("/api/mark", body);
+    this.#marking = null;
+    if (refused) for (const [kind, ids] of Object.entries(body)) setTimeout(() => ids.forEach((one) => this.#mark(kind, one)), 5000);
+    if (this.#marks.delivered.size + this.#marks.read.size) this.#marking = setTimeout(() => this.#tellMarks(), 100);
   }
 }
 
