@@ -9,7 +9,7 @@ from tests.env.browser import chromium, open_context
 from tests.env.console import Heard, Kafkaesque, RunningConsole, console_of
 from tests.env.kafka import RealKafka
 
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="session")

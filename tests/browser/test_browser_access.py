@@ -11,6 +11,7 @@ from tests.env.console import Heard, Kafkaesque, RunningConsole, console_of
 from tests.env.lively import Lively
 from tests.env.showcase import Answering, OneCard, told
 
+from rollcast_cli.local.processes import wait_until
 from rollcast_notifier.notification import Receiver
 
 _VIEWS = ("live", "ask", "models", "accuracy", "dead-letters")
@@ -151,11 +152,15 @@ def test_the_whole_way_can_be_gone_by_keyboard(page: Page, console: RunningConso
     keys.type("35")
     keys.press("Enter")
     expect(page.locator(".message.mine").last).to_contain_text("actual 35")
+    # The page shows it before the service has it.
+    wait_until(lambda: heard.messages, what="the service hears of it", timeout_seconds=60)
     assert heard.messages[0].text.startswith("actual 35 #")
 
 
 def test_focus_can_be_seen(page: Page, console: RunningConsole) -> None:
     console.enter(page)
+    # Without its rows the page ends before so many steps.
+    expect(page.locator("#predictions tbody tr")).to_have_count(40)
     for _ in range(25):
         page.keyboard.press("Tab")
         outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
