@@ -4,15 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.env.kafka import params_for
 from typer.testing import CliRunner
 
 from rollcast_common.artifacts import ArtifactStore, S3Params, parse_uri
 from rollcast_common.contracts import ModelTrained, parse_model_trained
 from rollcast_common.errors import KafkaUnavailable
-from rollcast_common.kafka import KafkaBrokerParams, KafkaParams
+from rollcast_common.kafka import ErrorWatch, KafkaBrokerParams, KafkaParams, make_consumer, read_to_end
 from rollcast_common.models.card import decode_card
 from rollcast_common.signing import SignatureChecker
 from rollcast_trainer.__main__ import app
@@ -32,19 +32,13 @@ def environment(s3: S3Params, servers: str, prefix: str) -> dict[str, str | None
 
 
 def records(servers: str, topic: str) -> list[tuple[bytes | None, bytes | None]]:
-    """All of a topic's records, until it is silent for two seconds."""
-    consumer = Consumer({"bootstrap.servers": servers, "group.id": topic, "auto.offset.reset": "earliest"})
-    consumer.subscribe([topic])
-    found: list[tuple[bytes | None, bytes | None]] = []
+    """All of a topic's records."""
+    watch = ErrorWatch(servers)
+    consumer = make_consumer(params_for(servers), watch, client_id="test", group_id="test")
     try:
-        message = consumer.poll(15)
-        while message is not None:
-            assert message.error() is None
-            found.append((message.key(), message.value()))
-            message = consumer.poll(2)
+        return [(message.key(), message.value()) for message in read_to_end(consumer, topic, watch, servers)]
     finally:
         consumer.close()
-    return found
 
 
 def test_what_is_announced_lies_on_s3_byte_for_byte(
