@@ -48,7 +48,7 @@ def _python(code: str, *arguments: object, path: Path) -> subprocess.CompletedPr
         env={**os.environ, "PYTHONPATH": str(path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 
@@ -100,7 +100,7 @@ def test_what_we_send_ourselves_is_no_inbound_message(wheel: Path, tmp_path: Pat
             {"send": 9, "to": "ann", "text": "half a character: \ud800", "expiry": None, "receipts": []},
             {"send": 2, "group": 102529, "text": "hello", "expiry": None, "receipts": []},
         ]
-        out, err = process.communicate("".join(json.dumps(line) + "\n" for line in lines).encode(), timeout=60)
+        out, err = process.communicate("".join(json.dumps(line) + "\n" for line in lines).encode(), timeout=180)
     assert process.returncode == 0, err.decode()
     said: list[dict[str, Any]] = [json.loads(line) for line in out.splitlines()]
     answers = [line for line in said if "sent" in line]
@@ -186,7 +186,7 @@ def test_offline_it_is_a_problem_in_words_and_nothing_is_handed_over(
         "chat", token, app_id="com.example.app", database="mesibo", folder=tmp_path / "chat", patience_seconds=1.0
     )
     channel.start(Nobody())
-    until = time.monotonic() + 30
+    until = time.monotonic() + 90
     while "user token" not in str(channel.problem):
         assert time.monotonic() < until, channel.problem
         time.sleep(0.05)
