@@ -145,7 +145,11 @@ def test_that_it_was_read_does_not_overtake_that_it_was_delivered(
 
 def test_what_is_typed_while_the_last_message_is_under_way_stays(asking: Page) -> None:
     under_way: list[Route] = []
-    asking.route("**/api/say", under_way.append)
+
+    def hold(route: Route) -> None:
+        under_way.append(route)
+
+    asking.route("**/api/say", hold)
     message = asking.get_by_label("Message")
     message.fill("help")
     with asking.expect_request("**/api/say"):

@@ -110,8 +110,12 @@ def test_who_turns_to_another_view_while_the_connection_is_looked_for_stays_ther
     topics.flush()
     console.enter(page)
     looking: list[Route] = []
+
+    def hold(route: Route) -> None:
+        looking.append(route)
+
     page.route("**/api/stream?view=live*", lambda route: route.fulfill(status=503))
-    page.route("**/api/forms", looking.append)
+    page.route("**/api/forms", hold)
     with page.expect_request("**/api/forms"):
         page.get_by_label("Track").select_option("candidate")
     page.unroute("**/api/stream?view=live*")

@@ -117,7 +117,7 @@ def test_an_answer_that_does_not_come_leaves_it_open(server: Mesibo) -> None:
     server.faults = Faults(delay_seconds=60.0)
     with pytest.raises(OutcomeUnknown, match=r"no answer within 0\.5 s"):
         impatient.send(a_notification(ANN))
-    assert impatient.problem is not None
+    assert "no answer" in str(impatient.problem)
     impatient._api._exchange._client.timeout = httpx.Timeout(30.0)
     server.faults = Faults()
     impatient.send(a_notification(ANN))
