@@ -5,7 +5,7 @@ import time
 
 import pytest
 from confluent_kafka import Consumer, Producer
-from confluent_kafka.admin import TopicMetadata
+from confluent_kafka.admin._metadata import TopicMetadata  # where its type is
 from tests.env.kafka import MockKafka, RealKafka
 
 from rollcast_cli.local.processes import wait_until

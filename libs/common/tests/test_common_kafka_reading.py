@@ -23,7 +23,7 @@ def producer_of(kafka: RealKafka, topic: str) -> Producer:
     return producer
 
 
-def read(kafka: RealKafka, topic: str, seconds: float = _SECONDS) -> list[bytes | None]:
+def read(kafka: RealKafka, topic: str, seconds: float = _SECONDS) -> list[bytes]:
     watch = ErrorWatch(kafka.servers)
     consumer = make_consumer(kafka.params, watch, client_id="test-reader", group_id="test-reader")
     try:
