@@ -5,9 +5,10 @@ tests/integration.
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
-from confluent_kafka import Consumer, KafkaError
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 from prometheus_client import CollectorRegistry
 from tests.env.kafka import MockKafka
 from tests.env.notifier import Predictions
@@ -16,7 +17,7 @@ from tests.env.outboxes import made
 from rollcast_cli.local.processes import wait_until
 from rollcast_common.contracts import Prediction
 from rollcast_common.errors import KafkaUnavailable, TopicMissing
-from rollcast_common.kafka import ErrorWatch, KafkaParams, TopicNames
+from rollcast_common.kafka import ErrorWatch, KafkaBrokerParams, KafkaParams, TopicNames
 from rollcast_notifier.metrics import NotifierMetrics
 from rollcast_notifier.notification import Notification
 from rollcast_notifier.outbox import Outbox
@@ -131,6 +132,52 @@ def test_what_is_no_prediction_is_passed_over_and_counted(
     reading.wait(reading.woken.is_set, "whoever sends is woken")
     reading.wait(lambda: reading.counted("predictions") == 5, "predictions are counted")
     assert reading.counted("skipped_records") == 3
+
+
+class Places:
+    """A consumer of which only its places are asked: by partition, where it stands and where that ends."""
+
+    def __init__(self, known: dict[int, tuple[int, int]]) -> None:
+        self.known = known
+
+    def position(self, places: list[TopicPartition]) -> list[TopicPartition]:
+        return [TopicPartition(place.topic, place.partition, self.known[place.partition][0]) for place in places]
+
+    def get_watermark_offsets(self, place: TopicPartition, *, cached: bool) -> tuple[int, int]:
+        assert cached
+        return 0, self.known[place.partition][1]
+
+
+@pytest.mark.parametrize(
+    ("known", "lag"),
+    [
+        pytest.param({0: (10, 10), 1: (3, 3)}, 0, id="all is read"),
+        pytest.param({0: (7, 10), 1: (2, 3)}, 4, id="something is not"),
+        pytest.param({0: (10, 10), 1: (-1001, 0)}, 0, id="one is empty"),
+        pytest.param({}, 99, id="nothing is owned: what was known stays"),
+        pytest.param({0: (10, 10), 1: (-1001, -1001)}, 99, id="one is not known yet: what was known stays"),
+    ],
+)
+def test_no_lag_is_only_told_of_what_is_known(tmp_path: Path, known: dict[int, tuple[int, int]], lag: float) -> None:
+    registry = CollectorRegistry()
+    metrics = NotifierMetrics(registry)
+    metrics.lag.set(99)
+    outbox = Outbox(tmp_path / "outbox.db")
+    params = KafkaParams(broker=KafkaBrokerParams(servers="127.0.0.1:1"))
+    stream = Stream(
+        params,
+        outbox,
+        metrics,
+        group="notifier",
+        batch_rows=1,
+        select=lambda _, __: [],
+        on_recorded=lambda: None,
+        stopping=threading.Event(),
+    )
+    stream._owned.update(known)
+    stream._report_lag(cast("Consumer", Places(known)))
+    outbox.close()
+    assert registry.get_sample_value("rollcast_notifier_lag_records") == lag
 
 
 def test_a_full_disk_pauses_the_reading_and_what_was_read_is_recorded_when_there_is_room(

@@ -275,10 +275,14 @@ class Stream:
         self._lag_due = now + _LAG_EVERY_SECONDS
         lag = 0
         for position in consumer.position([TopicPartition(self._topic, number) for number in self._owned]):
-            watermarks = consumer.get_watermark_offsets(position, cached=True)
-            if position.offset >= 0 and watermarks is not None:
-                lag += max(0, watermarks[1] - position.offset)
-        self._metrics.lag.set(lag)
+            _, end = consumer.get_watermark_offsets(position, cached=True)
+            if end < 0:
+                return
+            if position.offset >= 0:
+                lag += max(0, end - position.offset)
+        # Who owns nothing, or was not told yet where a partition ends, knows of no lag, not that there is none.
+        if self._owned:
+            self._metrics.lag.set(lag)
 
     def _say(self, what: str, problem: Exception) -> None:
         self.problem = str(problem)
