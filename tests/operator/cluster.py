@@ -113,7 +113,11 @@ class Cluster:
                 "image": "rollcast-predictor:test",
                 "env_from_secrets": ["rollcast-test"],
                 # A good model's host that the machine keeps from running for a while is no model that hangs.
-                "env": {"ROLLCAST_STANDBY": "false", "ROLLCAST_BATCH_DEADLINE_SECONDS": "30"},
+                "env": {
+                    "ROLLCAST_STANDBY": "false",
+                    "ROLLCAST_BATCH_DEADLINE_SECONDS": "30",
+                    "ROLLCAST_CANDIDATE_DEADLINE_SECONDS": "5",
+                },
             }
         }
         self.slopes: dict[str, float] = {}

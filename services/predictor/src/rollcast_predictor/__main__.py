@@ -63,6 +63,13 @@ def run(
     batch_deadline_seconds: Annotated[
         float, typer.Option(envvar="ROLLCAST_BATCH_DEADLINE_SECONDS", help="A model that takes longer is restarted.")
     ] = 5.0,
+    candidate_deadline_seconds: Annotated[
+        float,
+        typer.Option(
+            envvar="ROLLCAST_CANDIDATE_DEADLINE_SECONDS",
+            help="Once stable has answered, a candidate is waited for this long; three times too late, it goes back.",
+        ),
+    ] = 1.0,
     max_request_bytes: Annotated[
         int, typer.Option(envvar="ROLLCAST_MAX_REQUEST_BYTES", help="Larger requests become dead letters.")
     ] = 1_048_576,
@@ -136,6 +143,7 @@ def run(
                 "batch_rows": batch_rows,
                 "batch_interval_seconds": batch_interval_seconds,
                 "batch_deadline_seconds": batch_deadline_seconds,
+                "candidate_deadline_seconds": candidate_deadline_seconds,
                 "max_request_bytes": max_request_bytes,
                 "include_features": include_features,
                 "host_memory_bytes": host_memory_bytes,
