@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -161,6 +162,18 @@ class KubeApi:
         """Apply a CustomResourceDefinition and wait until its resources can be used."""
         self.kubectl("apply", "--server-side", "--filename", str(path))
         self.kubectl("wait", "--for", "condition=established", "--timeout", "120s", "--filename", str(path))
+        # Established is a moment before discovery knows it, and who asks by its name asks there first.
+        names = yaml.safe_load(path.read_text(encoding="utf-8"))
+        resource = f"{names['spec']['names']['plural']}.{names['spec']['group']}"
+
+        def is_known() -> bool:
+            try:
+                self.kubectl("get", resource, "--all-namespaces")
+            except KubectlFailed:
+                return False
+            return True
+
+        wait_until(is_known, what=f"{resource} can be asked for", timeout_seconds=_KUBECTL_SECONDS)
 
     # Parts.
 

@@ -359,6 +359,23 @@ def test_status_4_names_both_its_causes() -> None:
     assert "no way to mesibo" in str(problem)
 
 
+def test_a_process_that_hangs_with_a_text_that_it_does_not_take_is_ended_too(
+    server: Mesibo, make_channel: MakeChannel, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel = _online(make_channel(), heard)
+    ann = server.person("ann@example.com")
+    hanging = channel._child
+    assert hanging is not None
+    os.kill(hanging.pid, signal.SIGSTOP)
+    with monkeypatch.context() as impatient:
+        impatient.setattr(mesibo_sdk, "_ANSWER_SECONDS", 0.5)
+        with pytest.raises(Unavailable, match="its process ended; it is started again"):
+            channel.send(a_notification(ANN, text="long " * 100_000))
+    _until(lambda: channel.problem is None and channel._child is not hanging, lambda: channel.problem)
+    channel.send(a_notification(ANN, text="two"))
+    ann.wait_for("two")
+
+
 def test_a_process_that_hangs_is_ended_and_begun_anew(
     server: Mesibo, make_channel: MakeChannel, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -316,6 +316,13 @@ def _its_environment() -> dict[str, str]:
 
 
 def _tell(child: subprocess.Popen[bytes], said: dict[str, Any]) -> None:
+    """Raises OSError when it has ended, or is ended here because it hangs: a long text does not fit into the pipe."""
     assert child.stdin is not None  # noqa: S101  # asked for when it was started
-    child.stdin.write(json.dumps(said).encode() + b"\n")
-    child.stdin.flush()
+    end = threading.Timer(_ANSWER_SECONDS, child.kill)
+    end.daemon = True
+    end.start()
+    try:
+        child.stdin.write(json.dumps(said).encode() + b"\n")
+        child.stdin.flush()
+    finally:
+        end.cancel()
