@@ -108,7 +108,7 @@ def test_a_child_that_does_not_listen_is_killed_after_the_grace_period(python: S
     child = python(DEAF)
     begin = time.monotonic()
     child.stop(grace_seconds=0.3)
-    assert time.monotonic() - begin < SECONDS
+    assert time.monotonic() - begin < 9, "it waits as long as it was told, not for the usual 10 s"
     assert child.returncode == -signal.SIGKILL
 
 

@@ -18,7 +18,7 @@ from tests.env.predictor import MODEL, World, line_of
 from tests.operator.kubelet import Kubelet
 
 from rollcast_cli.local.ports import free_ports
-from rollcast_cli.local.processes import Child, start, wait_until
+from rollcast_cli.local.processes import Child, NotInTime, start, wait_until
 from rollcast_common.artifacts import ArtifactRef
 from rollcast_common.identity import ModelIdentity
 
@@ -46,16 +46,30 @@ QUICK: Json = {
 }
 
 
-def patient(condition: Callable[[], _T]) -> Callable[[], _T | None]:
-    """The condition, not yet fulfilled while kubectl gets no answer: a busy API server may leave a request out."""
+@contextmanager
+def patient(condition: Callable[[], _T]) -> Iterator[Callable[[], _T | None]]:
+    """The condition, not yet fulfilled while kubectl gets no answer: a busy API server may leave a request out.
+
+    What it got last is a note to the error with which the waiting ends.
+    """
+    failed: KubectlFailed | None = None
 
     def asked() -> _T | None:
+        nonlocal failed
         try:
-            return condition()
-        except KubectlFailed:
+            found = condition()
+        except KubectlFailed as error:
+            failed = error
             return None
+        failed = None
+        return found
 
-    return asked
+    try:
+        yield asked
+    except NotInTime as error:
+        if failed is not None:
+            error.add_note(f"kubectl failed: {failed}")
+        raise
 
 
 class Operator:
@@ -320,9 +334,8 @@ class Cluster:
     def wait(self, condition: Callable[[], Any], what: str, seconds: float = _SECONDS) -> Any:
         children = [self.operator.child] if self.operator is not None else []
         assert self.kubelet.problem is None, self.kubelet.problem
-        return wait_until(
-            patient(condition), what=what, timeout_seconds=seconds, children=children, interval_seconds=0.2
-        )
+        with patient(condition) as asked:
+            return wait_until(asked, what=what, timeout_seconds=seconds, children=children, interval_seconds=0.2)
 
     def wait_phase(self, name: str, phase: str, *, seconds: float = _SECONDS, **options: Any) -> Json:
         last: list[Json] = [{}]

@@ -23,9 +23,8 @@ def _until(cluster: Cluster, done: Callable[[], bool], what: str) -> None:
             wait=False,
         )
         try:
-            wait_until(
-                patient(done), what=what, timeout_seconds=_SECONDS, children=[operator.child], interval_seconds=0.2
-            )
+            with patient(done) as asked:
+                wait_until(asked, what=what, timeout_seconds=_SECONDS, children=[operator.child], interval_seconds=0.2)
         except ChildDied:
             assert operator.child.returncode == -9, operator.child.log_tail()
             continue

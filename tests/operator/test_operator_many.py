@@ -12,6 +12,7 @@ from tests.operator.traffic import traffic
 from rollcast_common.identity import ModelIdentity
 
 _STILL_SECONDS = 20.0
+_LATE_WRITES = 5
 
 
 def test_two_namespaces_serve_a_model_each_from_the_same_requests(cluster: Cluster, requests: Requests) -> None:
@@ -65,7 +66,9 @@ def test_two_hundred_versions_at_once_end_with_the_newest(cluster: Cluster, requ
     record = cluster.api.get("configmap", "rollcast-line", "--namespace", cluster.namespace)
     assert len(record["data"]["record.json"]) < 500_000
     # Nothing happens any more, so nothing is written any more: beyond the 15 s after which every model has a turn.
-    cluster.wait(_Still(lambda: operator.metric("api_writes_total")), "nothing is written for a while")
+    still = _Still(lambda: operator.metric("api_writes_total"))
+    cluster.wait(still, "nothing is written for a while")
+    assert still.changes <= _LATE_WRITES
 
 
 class _Still:
@@ -75,8 +78,11 @@ class _Still:
         self._look = look
         self._last: dict[str, float] = {}
         self._since = time.monotonic()
+        self.changes = -1
+        """The first look is none."""
 
     def __call__(self) -> bool:
         if (now := self._look()) != self._last or not now:
             self._last, self._since = now, time.monotonic()
+            self.changes += 1
         return time.monotonic() - self._since >= _STILL_SECONDS

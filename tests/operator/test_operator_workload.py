@@ -13,7 +13,6 @@ from tests.env.predictor import World
 from tests.operator.cluster import CRD, RBAC, Cluster
 
 from rollcast_common.identity import ModelIdentity
-from rollcast_control.shell import ShellUnavailable
 from rollcast_operator.kube import Kube
 from rollcast_operator.resource_cache import ResourceCache
 from rollcast_operator.settings import OperatorSettings
@@ -192,20 +191,23 @@ def test_that_keda_was_just_removed_is_no_bug_of_the_operator(api: KubeApi) -> N
         {"installation": "i", "namespaces": (identity.namespace,), "slots": {"image": "slot:1"}}, source="a test"
     )
     refused: list[str] = []
+    keda = {"is there"}
     slots = Slots(
         Kube(new_client_from_config(str(api.kubeconfig))),
         ResourceCache(),
         identity,
         settings,
         params_for("127.0.0.1:9"),
-        has_keda=lambda: True,
+        has_keda=lambda: bool(keda),
         on_refused=refused.append,
     )
-    # What cannot be done now is done when it can be, or when it is known that KEDA has gone.
-    with pytest.raises(ShellUnavailable, match="scaledobjects"):
-        slots.apply(Workload("line", Serving(autoscaling=Autoscaling(min=1, max=4, lag_threshold=50)), None))
-    slots.apply(Workload("line", Serving(), 2))
+    slots.apply(Workload("line", Serving(autoscaling=Autoscaling(min=2, max=4, lag_threshold=50)), None))
+    assert slots.replicas() == 1  # KEDA's to say, had it not gone
+    keda.clear()
+    slots.apply(Workload("line", Serving(autoscaling=Autoscaling(min=2, max=4, lag_threshold=50)), None))
     assert slots.replicas() == 2
+    slots.apply(Workload("line", Serving(), 3))
+    assert slots.replicas() == 3
     slots.apply(None)
     assert slots.replicas() is None
     assert refused == []

@@ -5,7 +5,6 @@ into a journal, one JSON line each: the truth that a reader of the results is he
 """
 
 import argparse
-import contextlib
 import csv
 import itertools
 import json
@@ -145,9 +144,13 @@ class _Source:
         if self._group is None:
             return 0
         if time.monotonic() >= self._lead_due:
-            # A broker that does not answer now is asked again: until then nobody is known to have read any further.
-            with contextlib.suppress(KafkaException):
+            try:
                 self._consumed = self._sent - self._unread(self._group)
+            except KafkaException as error:
+                # A broker that does not answer now is asked again: until then nobody is known to have read any further.
+                problem = problem_from(error.args[0], f"asking how far {self._topic} is read", self._servers)
+                if not isinstance(problem, KafkaUnavailable) and not error.args[0].retriable():
+                    raise problem from None
             self._lead_due = time.monotonic() + _LEAD_EVERY_SECONDS
         return self._sent - self._consumed
 

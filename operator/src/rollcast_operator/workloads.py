@@ -137,8 +137,12 @@ class Slots:
                 self._hand_over_replicas(manifest, found["spec"].get("replicas", 1))
         try:
             written = self._kube.apply(kind, namespace, manifest.body)
-        except Gone as error:  # the kind is not known any more, such as after KEDA was removed, or the namespace ends
-            raise ShellUnavailable(str(error)) from None
+        except Gone as error:
+            if kind is not SCALED_OBJECT:  # the namespace ends
+                raise ShellUnavailable(str(error)) from None
+            # KEDA was removed. When that is known, something else is wanted; until then the slots stay as many.
+            _log.warning("slots are not scaled: KEDA has gone", model=str(self._identity), problem=str(error))
+            return
         _log.info("applied", model=str(self._identity), kind=kind.name, name=manifest.name)
         if is_set:
             self._cache.put_set(written)

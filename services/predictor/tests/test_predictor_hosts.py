@@ -1,11 +1,11 @@
 """Model hosts as real processes: whatever a model does in there, the streamer is told in time and in plain words."""
 
-import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -123,10 +123,24 @@ def test_how_a_host_ended_is_told_also_where_its_end_takes_a_while(
 ) -> None:
     """It was given up after a second as one whose socket had closed, and nobody learnt of what it had died."""
     host = host_of()
-    exit_code, asked = host._host.exit_code, itertools.count()
-    monkeypatch.setattr(host._host, "exit_code", lambda: exit_code() if next(asked) > 110 else None)
+    exit_code, kill, killed = host._host.exit_code, host._host.kill, threading.Event()
+
+    def kill_at_last() -> None:
+        killed.set()
+        kill()
+
+    monkeypatch.setattr(host._host, "exit_code", lambda: exit_code() if killed.is_set() else None)
+    monkeypatch.setattr(host._host, "kill", kill_at_last)
     with pytest.raises(HostDied, match=r"ended while scoring \(exit code 3\)"):
         scored(host, row(1, "leaves"))
+
+
+def test_a_host_that_closes_its_socket_and_runs_on_is_ended(host_of: Any) -> None:
+    """Whoever waits for it is held up by little more than what a kind end may take."""
+    host = host_of()
+    with pytest.raises(HostDied, match=r"ended while scoring \(its socket closed\)"):
+        scored(host, row(1, "hangs_up"))
+    assert not host.is_running
 
 
 def test_a_model_that_hangs_is_a_late_host(host_of: Any) -> None:

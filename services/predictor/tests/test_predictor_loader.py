@@ -311,6 +311,18 @@ def test_the_problem_of_what_is_assigned_no_longer_is_told_no_longer(bench: Benc
             bench.wait(lambda: bench.loader.last_problem is None, "all is well")
 
 
+def test_what_never_served_is_given_up_with_its_assignment(bench: Bench) -> None:
+    """The model was deleted before its only version could be loaded: it was asked for in S3 for ever."""
+    version = bench.model("v1", 2)
+    (bench.settings.cache_dir / version.sha256).mkdir(parents=True)  # cannot be loaded, and is tried again and again
+    bench.told.assign(version)
+    with bench.loader:
+        bench.problem("wine@v1: ")
+        bench.told._assignment = None
+        bench.wait(lambda: bench.loader.last_problem is None, "nothing is wanted")
+        assert bench.loader.take_lineup() is None
+
+
 def test_when_nothing_is_assigned_any_longer_no_host_is_left(bench: Bench) -> None:
     bench.told.assign(bench.model("v1", 2))
     with bench.loader:

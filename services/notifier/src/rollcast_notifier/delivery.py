@@ -77,14 +77,18 @@ class Dispatcher:
         """Of time.monotonic(): the whole channel waits."""
         self._last_arrival = 0
         self._say_at = 0.0
-        self._outbox_failed = False
-        self.problem: str | None = None
-        """Why nothing is sent now."""
+        self._channel_problem: str | None = None
+        self._outbox_problem: str | None = None
         self.failure: BaseException | None = None
 
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing is sent now."""
+        return self._outbox_problem or self._channel_problem
 
     @property
     def started(self) -> bool:
@@ -106,8 +110,10 @@ class Dispatcher:
 
     def _run(self) -> None:
         try:
-            while not self._stopping.is_set():
-                self._due.clear()
+            while True:
+                self._due.clear()  # before the look whether to stop, which sets it, too
+                if self._stopping.is_set():
+                    break
                 if not self.step():
                     self._due.wait(self._idle_seconds())
         except BaseException as error:  # noqa: BLE001  # its owner asks, and must hear of it
@@ -131,11 +137,11 @@ class Dispatcher:
             # While the channel is away one at a time finds out when it is back.
             batch = self._outbox.due(self._name, 1 if self._failures >= _ALL_DOWN_AFTER else _BATCH)
         except OutboxProblem as problem:
+            self._outbox_problem = str(problem)
             self._say("the outbox cannot be read now", problem)
-            self._outbox_failed = True
             self._stopping.wait(_PROBLEM_SECONDS)
             return True
-        self._outbox_works()
+        self._outbox_problem = None
         self._send_all(batch)
         return bool(batch)
 
@@ -162,8 +168,8 @@ class Dispatcher:
             try:
                 may_begin = self._outbox.settle(outcome, begin)
             except OutboxProblem as problem:
+                self._outbox_problem = str(problem)
                 self._say("the outbox cannot be written now, so nothing is sent", problem)
-                self._outbox_failed = True
                 if self._stopping.wait(_PROBLEM_SECONDS):
                     if outcome is not None:
                         _log.error(
@@ -174,14 +180,9 @@ class Dispatcher:
                         )
                     return False
             else:
-                self._outbox_works()
+                self._outbox_problem = None
                 return may_begin
         return False
-
-    def _outbox_works(self) -> None:
-        """Its problem is over, whether or not there is anything to send by which the channel could show the same."""
-        if self._outbox_failed:
-            self._outbox_failed, self.problem = False, None
 
     def _too_late(self, queued: Queued) -> Outcome | None:
         now = now_ms()
@@ -223,9 +224,9 @@ class Dispatcher:
         return Outcome(queued, "sent", external_id=sent.external_id)
 
     def _works(self) -> None:
-        if self.problem is not None:
+        if self._channel_problem is not None:
             _log.info("channel works again", channel=self._name)
-        self._failures, self.problem = 0, None
+        self._failures, self._channel_problem = 0, None
 
     def _throttled(self, queued: Queued, throttled: Throttled) -> Outcome:
         self._failures += 1
@@ -234,11 +235,13 @@ class Dispatcher:
             seconds = self._patience.wait_ms(self._failures - 1) / 1000
         self._hold_until = time.monotonic() + seconds
         self._metrics.retries.labels(self._name).inc()
+        self._channel_problem = str(throttled)
         self._say(f"channel wants fewer, and waits {seconds:.1f} s", throttled)
         return Outcome(queued, "queued", due=now_ms() + int(seconds * 1000), tried=False, reason=str(throttled))
 
     def _unavailable(self, queued: Queued, problem: Unavailable) -> Outcome:
         self._failures += 1
+        self._channel_problem = str(problem)
         self._say("channel cannot be had now", problem)
         attempts = queued.attempts + 1
         if attempts >= self._patience.attempts and self._last_arrival > queued.changed:
@@ -269,7 +272,6 @@ class Dispatcher:
         return Outcome(queued, "queued", due=now_ms() + wait_ms, reason=reason)
 
     def _say(self, what: str, problem: Exception) -> None:
-        self.problem = str(problem)
         if time.monotonic() >= self._say_at:
             self._say_at = time.monotonic() + _SAY_EVERY_SECONDS
             _log.warning(what, channel=self._name, problem=str(problem))

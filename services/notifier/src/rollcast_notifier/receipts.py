@@ -57,7 +57,8 @@ class ReceiptPublisher:
 
     def stop(self, deadline: float) -> bool:
         """Publish what there is, as far as it goes until `deadline` (of time.monotonic()); whether it ended."""
-        self._end_by = deadline
+        # What is acknowledged must be recorded, too, and a flush looks at the time only when it is over.
+        self._end_by = deadline - 2 * _FLUSH_SECONDS
         self._stopping.set()
         self._thread.join(max(0.0, deadline - time.monotonic()))
         return not self._thread.is_alive()
@@ -87,6 +88,7 @@ class ReceiptPublisher:
                 self.problem = None  # whatever it was, no receipt waits for it any more
         except OutboxProblem as problem:
             self._say(problem)
+            self._stopping.wait(_AGAIN_SECONDS)
         self._producer.poll(0)
         self._check()
         return bool(waiting)

@@ -273,15 +273,15 @@ class Stream:
         if now < self._lag_due:
             return
         self._lag_due = now + _LAG_EVERY_SECONDS
-        lag = 0
+        lag, is_whole = 0, bool(self._owned)
         for position in consumer.position([TopicPartition(self._topic, number) for number in self._owned]):
             _, end = consumer.get_watermark_offsets(position, cached=True)
             if end < 0:
-                return
-            if position.offset >= 0:
+                is_whole = False
+            elif position.offset >= 0:
                 lag += max(0, end - position.offset)
         # Who owns nothing, or was not told yet where a partition ends, knows of no lag, not that there is none.
-        if self._owned:
+        if is_whole or lag:
             self._metrics.lag.set(lag)
 
     def _say(self, what: str, problem: Exception) -> None:

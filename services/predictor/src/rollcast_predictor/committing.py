@@ -141,7 +141,7 @@ class _Calls:
     def __init__(self) -> None:
         self._todo: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._done: SimpleQueue[BaseException | None] = SimpleQueue()
-        threading.Thread(target=self._run, name="transactions", daemon=True).start()
+        threading.Thread(target=self._run, name="kafka-calls", daemon=True).start()
 
     def _run(self) -> None:
         while (call := self._todo.get()) is not None:

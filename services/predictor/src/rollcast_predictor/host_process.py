@@ -28,8 +28,6 @@ __all__ = ["HostDied", "HostProcess", "HostTimedOut", "ModelRefused"]
 _log = structlog.get_logger()
 
 _END_SECONDS = 1.0
-_DEATH_SECONDS = 10.0
-"""From the end of its socket to that of its process: no time at all, but where the machine has much else to do."""
 
 AnswerT = TypeVar("AnswerT")
 
@@ -119,9 +117,13 @@ class HostProcess:
             raise HostDied(f"the host of {self._name} ended while {doing} ({self._how_it_ended()})") from None
 
     def _how_it_ended(self) -> str:
-        code = self._exit_code_within(_DEATH_SECONDS)
+        code = self._exit_code_within(_END_SECONDS)
         if code is None:
-            return "its socket closed"
+            # It runs on without its socket; or it is ending on a busy machine, and then its exit code stands already.
+            self._host.kill()
+            code = self._host.exit_code()
+            if code is None or code == -signal.SIGKILL:
+                return "its socket closed"
         if code == OUT_OF_MEMORY_EXIT_CODE:
             return "out of memory"
         if code < 0:

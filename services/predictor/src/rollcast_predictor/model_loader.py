@@ -195,6 +195,9 @@ class ModelLoader:
     def _order_missing(self) -> None:
         assignment = self._assignments.current()
         if assignment is None:
+            with self._lock:
+                dropped = self._drop_unwanted(None)
+            _close_all(dropped)
             return
         with self._lock:
             started: list[_Load] = []

@@ -63,6 +63,10 @@ class Moody:
     def leaves_politely(self, *_: Any) -> Any:
         sys.exit(4)
 
+    def hangs_up(self, *_: Any) -> Any:
+        os.closerange(3, 1000)
+        time.sleep(600)
+
     def is_killed(self, *_: Any) -> Any:
         os.kill(os.getpid(), signal.SIGKILL)
 

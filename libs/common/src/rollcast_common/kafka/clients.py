@@ -28,6 +28,7 @@ _log.addFilter(lambda record: record.levelno >= logging.WARNING)
 _STATISTICS_MS = 5000
 _ALONE_TIMES = 2
 _FIRST_PATIENCE_SECONDS = 1.0
+_LONGEST_PATIENCE_SECONDS = 8.0
 
 
 class ErrorWatch:
@@ -186,7 +187,7 @@ def make_admin(params: KafkaParams, watch: ErrorWatch, *, client_id: str) -> Adm
 def reach_broker(params: KafkaParams, *, client_id: str, timeout_seconds: float = 10.0) -> None:
     """Return once a broker answers with metadata.
 
-    Raises KafkaDenied as soon as it refuses us, KafkaUnavailable when none answers in time.
+    Raises KafkaDenied soon after it refuses us, KafkaUnavailable when none answers in time.
     """
     watch = ErrorWatch(params.broker.servers)
     admin = make_admin(params, watch, client_id=client_id)
@@ -209,7 +210,7 @@ def reach_broker(params: KafkaParams, *, client_id: str, timeout_seconds: float 
                     raise problem from None
                 raise KafkaUnavailable(str(problem)) from None
             # An answer that comes later than this is lost: a slow broker would never be heard.
-            patience *= 2
+            patience = min(2 * patience, _LONGEST_PATIENCE_SECONDS)
         else:
             return
 

@@ -43,8 +43,9 @@ def read_to_end(
 ) -> Iterator[Message]:
     """Every record of the topic, from its beginning to where it ends when this is called.
 
-    The consumer is a fresh one and assigned here; with isolation `read_committed` it waits for transactions that are
-    open: also one whose writer was just told that it is committed is so for another moment.
+    The consumer is assigned here and must be a fresh one, which knows no ends of an earlier assignment. With isolation
+    `read_committed` open transactions are waited for; one stays open for a moment after its writer was told that it is
+    committed.
     Raises KafkaProblem; KafkaUnavailable when the end is not reached in time.
     """
     found = _watermarks(consumer, topic, servers)

@@ -117,7 +117,7 @@ def create_topics(
 
 
 def _wait_until_known(admin: AdminClient, names: list[str]) -> None:
-    """A controller answers that a topic is created a moment before the brokers know it, and whoever asks them in
+    """A controller answers that a topic is created a moment before its brokers know it, and whoever asks one in
     between is told that there is none. Who may create a topic need not be allowed to see it: then this gives up.
     """
     deadline = time.monotonic() + _KNOWN_SECONDS

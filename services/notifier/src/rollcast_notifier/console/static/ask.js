@@ -250,9 +250,9 @@ export class AskView {
     const body = { delivered: [...this.#marks.delivered], read: [...this.#marks.read] };
     this.#marks = { delivered: new Set(), read: new Set() };
     const refused = await post("/api/mark", body);
-    this.#marking = null;
-    if (refused) for (const [kind, ids] of Object.entries(body)) setTimeout(() => ids.forEach((one) => this.#mark(kind, one)), 5000);
-    if (this.#marks.delivered.size + this.#marks.read.size) this.#marking = setTimeout(() => this.#tellMarks(), 100);
+    if (refused) for (const [kind, ids] of Object.entries(body)) ids.forEach((one) => this.#marks[kind].add(one));
+    const left = this.#marks.delivered.size + this.#marks.read.size;
+    this.#marking = left ? setTimeout(() => this.#tellMarks(), refused ? 5000 : 100) : null;
   }
 }
 

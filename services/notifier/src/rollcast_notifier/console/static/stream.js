@@ -56,6 +56,7 @@ export async function post(path, body) {
       method: "POST",
       headers: { "Content-Type": "application/json", "X-CSRF-Token": csrf },
       body: JSON.stringify(body),
+      signal: AbortSignal.timeout(30000),
     });
     if (answer.status === 401) location.assign("/login");
     if (answer.ok) return null;
