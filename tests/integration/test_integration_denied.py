@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions
@@ -13,6 +14,7 @@ from tests.env.s3 import S3
 
 from rollcast_cli.acl_formats import Grant
 from rollcast_cli.acls import bindings
+from rollcast_common.identity import ModelIdentity
 from rollcast_common.kafka import Operation, Resource, Right, Role, Scope, rights
 
 _SOON_SECONDS = 180.0
@@ -35,10 +37,11 @@ def login(guarded: SecureKafka) -> dict[str, str]:
 @pytest.fixture
 def world(guarded: SecureKafka, s3: S3, topic_prefix: str, tmp_path: Path) -> Iterator[World]:
     made = World(guarded.inside, guarded.create_topics(topic_prefix), s3.params(), tmp_path)
+    # Rights are given by the installation's name, and a group remembers what its last members read.
+    made.identity = ModelIdentity(f"i{uuid4().hex[:8]}", "default", MODEL)
     made.group = made.identity.consumer_group
     yield made
     made.stop()
-    # Slots of all tests have the same group and transactional id.
     guarded.forbid(f"User:{_USER}")
 
 

@@ -95,6 +95,8 @@ class Bridge:
                         close_consumer(self._consumer)
                         self._watch = LifeWatch(self._servers)
                         self._consumer = self._make()
+                    # Only who polls is told that it was cut off, also while it could not even begin.
+                    self._consumer.poll(0)
                     self._stopping.wait(_RETRY_SECONDS)
         except BaseException as error:  # noqa: BLE001  # its owner asks, and must hear of it
             self._failure = error

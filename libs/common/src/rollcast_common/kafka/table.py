@@ -159,6 +159,8 @@ class TableFollower:
                         self._consumer.close()
                         self._watch = LifeWatch(self._servers)
                         self._consumer = self._make()
+                    # Only who polls is told that it was cut off, also while it could not even begin.
+                    self._consumer.poll(0)
                     self._stopping.wait(_AGAIN_SECONDS)
         except BaseException as error:  # noqa: BLE001  # its owner asks, and must hear of it
             self.failure = error
